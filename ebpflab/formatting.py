@@ -1,0 +1,234 @@
+"""Our objects as plain text and as escaped HTML, from one description, so that both always say the same.
+
+A *document* is a sequence of parts: :class:`Head`, :class:`Steps`, :class:`Table`, :class:`Code`, :class:`Note`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import EbpflabError
+
+_WIDEST = 60  # characters of a value in a summary
+
+
+@dataclass(frozen=True)
+class Head:
+    """A title with a state and a few words beside it."""
+
+    title: str
+    state: str = ""
+    tone: str = "ok"
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The stages of a line, each with its milliseconds."""
+
+    steps: tuple[tuple[str, float, str], ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under column names; ``tones`` gives a tone for a cell by (row, column)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    title: str = ""
+    tones: tuple[tuple[int, int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text whose shape matters: a line of the cell with its caret, a log."""
+
+    text: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """One sentence."""
+
+    text: str
+    tone: str = "muted"
+    label: str = ""
+
+
+Part = Head | Steps | Table | Code | Note
+
+
+@functools.cache
+def _style() -> str:
+    return f"<style>{(Path(__file__).parent / 'style.css').read_text()}</style>"
+
+
+def number(value: Any) -> str:
+    """Show a number the way people read it: 1,234 and 12.3; None and NaN as "-"; anything else as it is."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)
+
+
+def milliseconds(value: float) -> str:
+    """Show a duration given in milliseconds."""
+    if value >= 1000:
+        return f"{value / 1000:.1f} s"
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+
+
+def time_span(seconds: float) -> str:
+    """Show a span of time in the unit that suits it: ``3.9 us``, ``12 ms``, ``2.5 s``."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if abs(seconds) >= size:
+            return f"{number(seconds / size)} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def text(document: Iterable[Part]) -> str:
+    """Render a document as plain text."""
+    return "\n".join(filter(None, (_text_part(part) for part in document)))
+
+
+def html(document: Iterable[Part]) -> str:
+    """Render a document as HTML; everything in it is escaped."""
+    return f'{_style()}<div class="ebpflab">{"".join(_html_part(part) for part in document)}</div>'
+
+
+def _text_part(part: Part) -> str:
+    if isinstance(part, Head):
+        return " ".join(filter(None, (part.title, f"[{part.state}]" if part.state else "", part.detail)))
+    if isinstance(part, Steps):
+        return "  " + " -> ".join(
+            " ".join(filter(None, (n, milliseconds(ms), f"({d})" if d else ""))) for n, ms, d in part.steps
+        )
+    if isinstance(part, Table):
+        return _text_table(part)
+    if isinstance(part, Code):
+        return "\n".join(filter(None, (part.title, *(f"  {line}" for line in part.text.split("\n")))))
+    return f"  {part.label}: {part.text}" if part.label else f"  {part.text}"
+
+
+def _text_table(table: Table) -> str:
+    rows = [tuple(number(cell) for cell in row) for row in table.rows]
+    widths = [max(len(row[i]) for row in [table.columns, *rows]) for i in range(len(table.columns))]
+    right = _numeric(table)
+
+    def line(cells: Sequence[str]) -> str:
+        shown = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
+        return ("  " + "  ".join(shown)).rstrip()
+
+    return "\n".join(filter(None, (table.title, line(table.columns), *(line(row) for row in rows))))
+
+
+def _html_part(part: Part) -> str:
+    if isinstance(part, Head):
+        state = f'<span class="pill {escape(part.tone)}">{escape(part.state)}</span>' if part.state else ""
+        title, detail = f"<b>{escape(part.title)}</b>", f'<span class="muted">{escape(part.detail)}</span>'
+        return f'<div class="head">{title}{state}{detail}</div>'
+    if isinstance(part, Steps):
+        steps = (
+            f'<span class="step">{escape(name)} <b>{milliseconds(ms)}</b>'
+            + (f' <span class="muted">{escape(detail)}</span>' if detail else "")
+            + "</span>"
+            for name, ms, detail in part.steps
+        )
+        return f'<div class="steps">{"<span class=arrow>→</span>".join(steps)}</div>'
+    if isinstance(part, Table):
+        return _html_table(part)
+    if isinstance(part, Code):
+        title = f"<div>{escape(part.title)}</div>" if part.title else ""
+        return f"{title}<pre>{escape(part.text)}</pre>"
+    label = f"<b>{escape(part.label)}:</b> " if part.label else ""
+    return f'<div class="{escape(part.tone)}">{label}{escape(part.text)}</div>'
+
+
+def _html_table(table: Table) -> str:
+    right = _numeric(table)
+    tones = {(row, column): tone for row, column, tone in table.tones}
+
+    def cell(tag: str, value: str, column: int, tone: str = "") -> str:
+        return _tag(tag, " ".join(filter(None, ("num" if right[column] else "", tone))), value)
+
+    head = "".join(cell("th", name, i) for i, name in enumerate(table.columns))
+    body = "".join(
+        "<tr>" + "".join(cell("td", number(v), c, tones.get((r, c), "")) for c, v in enumerate(row)) + "</tr>"
+        for r, row in enumerate(table.rows)
+    )
+    caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _tag(tag: str, names: str, value: str) -> str:
+    return f'<{tag} class="{escape(names)}">{escape(value)}</{tag}>' if names else f"<{tag}>{escape(value)}</{tag}>"
+
+
+def _numeric(table: Table) -> list[bool]:
+    # A column is right-aligned when everything in it is a number.
+    def is_number(value: Any) -> bool:
+        return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+    return [bool(table.rows) and all(is_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _WIDEST else f"{value[: _WIDEST - 1]}…"
+
+
+def frame_table(frame: Any, title: str = "", rows: int = 5) -> Table:
+    """Make a table of the first rows of a DataFrame; long values are cut."""
+    head = frame.head(rows)
+    columns = [[_shown(value) for value in head[name]] for name in head.columns]
+    names = tuple(_one_line(str(name)) for name in head.columns)
+    return Table(names, tuple(zip(*columns, strict=True)) if len(head) else (), title)
+
+
+def _shown(value: Any) -> str | float | bool | None:
+    import pandas as pd
+
+    if pd.api.types.is_scalar(value) and pd.isna(value):  # None, NaN, NaT and NA
+        return None
+    if hasattr(value, "total_seconds"):
+        return time_span(value.total_seconds())
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat(sep=" ", timespec="milliseconds")).removesuffix("+00:00")
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+        value = value.tolist()
+    # Identifiers such as pids read badly with thousands separators: whole numbers are shown as they are.
+    return value if isinstance(value, (bool, float)) else _one_line(str(value)[:60])
+
+
+def _one_line(value: str) -> str:
+    # A file may have a line break or a terminal's control sequence in its name: these are shown, not sent.
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
+
+
+def error_document(error: EbpflabError) -> list[Part]:
+    """Describe an error: what happened, where in the cell, the tool's own words, what to do."""
+    document: list[Part] = [Head(error.what, error.stage, "error")]
+    if error.where is not None:
+        document.append(Code(str(error.where)))
+    if error.details:
+        document.append(Code("\n".join(error.details)))
+    if error.hint:
+        document.append(Note(error.hint, "ok", "hint"))
+    return document
+
+
+def error_html(error: EbpflabError) -> str:
+    """Render an error as HTML."""
+    return html(error_document(error))
