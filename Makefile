@@ -1,0 +1,55 @@
+# On a fresh machine, `make demo` or `make test` is the only command to type; `make help` lists the others.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup python system demo test lab lint bench notebooks clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## install what is missing: system packages, a virtual environment, this package
+
+demo: setup ## run the quickstart notebook against this kernel and write build/quickstart.html
+	@$(BIN)/ebpflab demo --output build/quickstart.html
+
+test: setup ## run all tests
+	$(BIN)/python -m pytest
+
+lab: setup ## open JupyterLab on the notebooks
+	@$(BIN)/ebpflab lab
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## measure, beside the peers, in the same run
+	$(BIN)/python -m benchmarks
+
+notebooks: setup ## run all notebooks and save them with their outputs
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+clean: ## remove everything that these commands made in this folder
+	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "ebpflab needs Python 3.10 or newer: no $(PYTHON) on PATH"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; \
+	sys.exit(sys.version_info < (3, 10) and "ebpflab needs Python 3.10 or newer, and $(PYTHON) is " + v)'
+
+# Runs each time, because packages and mounts come and go without this folder; it takes a fraction of a second.
+system: python
+	@$(PYTHON) -m ebpflab setup --mount
+
+# A virtual environment holds absolute paths: one that was made for another folder is made anew.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+$(STAMP): pyproject.toml | system
+	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
+	@echo "$(CURDIR)" > $@

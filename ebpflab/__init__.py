@@ -1,0 +1,82 @@
+"""Jupyter-native eBPF: a cell of C becomes a pandas DataFrame of live kernel events.
+
+In a notebook::
+
+    %load_ext ebpflab
+
+    %%bpf opens --for 10s
+    SEC("tp/syscalls/sys_enter_openat")
+    int on_open(struct tracepoint__syscalls__sys_enter_openat *ctx) { ... }
+
+    opens.events.df()
+
+In Python::
+
+    with ebpflab.load(source) as s:
+        s.events.wait(100, timeout=5)
+        frame = s.events.df()
+
+A cell goes one way, and the modules follow it: ``cell`` (the text), ``compile`` (clang, headers, cache),
+``engines`` (open, load, attach), ``stream`` and ``store`` (draining, history), ``decode`` and ``records``
+(bytes to columns), ``events`` (the stream a user holds); ``session`` walks the line and owns what it makes.
+Beside it stand ``inspectors`` (facts of the running kernel) and ``jupyter`` (magics). CONTRIBUTING.md has
+the whole map.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import EbpflabError
+    from .health import doctor
+    from .inspectors.search import hooks
+    from .inspectors.tracefs import format
+    from .loading import load
+    from .registry import close_all, sessions
+    from .session import Session
+
+__version__ = "0.1.0"
+__all__ = [
+    "EbpflabError",
+    "Session",
+    "__version__",
+    "close_all",
+    "doctor",
+    "format",
+    "hooks",
+    "load",
+    "sessions",
+]
+
+# Public name -> module. Imported at first use, so that `import ebpflab` costs next to nothing.
+_HOMES = {
+    "EbpflabError": ".errors",
+    "Session": ".session",
+    "close_all": ".registry",
+    "doctor": ".health",
+    "format": ".inspectors.tracefs",
+    "hooks": ".inspectors.search",
+    "load": ".loading",
+    "sessions": ".registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        found = getattr(import_module(_HOMES[name], __name__), name)
+        globals()[name] = found
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register ``%%bpf`` and ``%bpf``; called by ``%load_ext ebpflab``."""
+    from .jupyter.magics import BpfMagics
+
+    shell.register_magics(BpfMagics)

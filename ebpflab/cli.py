@@ -1,0 +1,189 @@
+"""The ``ebpflab`` shell command.
+
+It has to start with nothing but the standard library: ``make`` runs ``python3 -m ebpflab setup`` on a machine
+that has nothing else yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import health, toolchain
+from .errors import EbpflabError, KernelSupportError, PrivilegeError, ToolMissingError
+from .inspectors import kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TRACEFS = ("mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, or 1 with the reason on stderr.
+
+    Examples
+    --------
+    >>> main(["doctor", "--json"])
+    0
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except EbpflabError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130  # as a shell reports a program that SIGINT ended
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ebpflab", description="Jupyter-native eBPF.")
+    parser.add_argument("--version", action="version", version=f"ebpflab {_version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    doctor = commands.add_parser("doctor", help="what this machine has and lacks, and how to mend it")
+    doctor.add_argument("--json", action="store_true", help="the same, for scripts")
+    doctor.set_defaults(run=_doctor)
+
+    setup = commands.add_parser("setup", help="install the system packages that are missing")
+    setup.add_argument("--dry-run", action="store_true", help="print the commands and run none")
+    setup.add_argument("--mount", action="store_true", help="mount tracefs as well, if it is not")
+    setup.set_defaults(run=_setup)
+
+    lab = commands.add_parser("lab", help="open JupyterLab on the notebooks")
+    lab.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="open this folder instead")
+    lab.set_defaults(run=_lab)
+
+    demo = commands.add_parser("demo", help="run the quickstart notebook against this kernel")
+    demo.add_argument("--output", type=Path, default=Path("build/quickstart.html"), metavar="FILE")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("ebpflab")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed: running from its source folder)"
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    report = health.doctor()
+    print(json.dumps(report.to_dict(), indent=2) if options.json else report)
+    return 0 if report.ok else 1
+
+
+def _setup(options: argparse.Namespace) -> int:
+    _install(_missing(), dry_run=options.dry_run)
+    if kernel.tracefs_path() is None:
+        _mount_tracefs(allowed=options.mount, dry_run=options.dry_run)
+    return 0
+
+
+def _missing() -> list[str]:
+    # What `make` itself needs, besides what a cell needs: Debian's Python comes without venv.
+    return [t.name for t in toolchain.tools() if t.path is None and (t.required or t.name == "venv")]
+
+
+def _install(missing: list[str], *, dry_run: bool) -> None:
+    if not missing:
+        print("ebpflab setup: every system package is there")
+        return
+    print(f"ebpflab setup: missing {', '.join(missing)}")
+    commands = _install_commands(missing)
+    if dry_run:
+        print(*(f"  would run: {shlex.join(command)}" for command in commands), sep="\n")
+        return
+    if os.geteuid() != 0:
+        hint = " && ".join(f"sudo {shlex.join(command)}" for command in commands)
+        raise PrivilegeError("installing packages needs root", cause="this user is not root", hint=hint, stage="setup")
+    for command in commands:
+        _run(command)
+    still = [tool for tool in toolchain.tools() if tool.name in _missing()]
+    if still:
+        what = f"still missing after the installation: {', '.join(tool.name for tool in still)}"
+        raise ToolMissingError(what, hint=still[0].hint)
+
+
+def _install_commands(missing: list[str]) -> list[list[str]]:
+    command = toolchain.install_command(missing)
+    if command is None:
+        what = f"missing: {', '.join(missing)}, and no package of this machine's package manager is known for it"
+        raise ToolMissingError(what, hint=toolchain.install_hint(missing))
+    # A fresh Debian has no lists of packages yet.
+    return [["apt-get", "update"], command] if command[0] == "apt-get" else [command]
+
+
+def _mount_tracefs(*, allowed: bool, dry_run: bool) -> None:
+    command = shlex.join(_TRACEFS)
+    if not allowed or not kernel.facts().can("CAP_SYS_ADMIN"):
+        print(f"ebpflab setup: tracefs is not mounted, and tracepoints need it: {command}")
+    elif dry_run:
+        print(f"  would run: {command}")
+    else:
+        _run(list(_TRACEFS))
+        if kernel.tracefs_path() is None:
+            raise KernelSupportError("tracefs was mounted and is not to be seen in /proc/self/mounts")
+
+
+def _run(command: list[str]) -> None:
+    print(f"+ {shlex.join(command)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode != 0:
+        raise ToolMissingError(
+            f"{command[0]} failed with exit code {done.returncode}",
+            details=[shlex.join(command)],
+            hint="its own words are above; run the command by hand once it can work, then again this one",
+        )
+
+
+def _lab(options: argparse.Namespace) -> int:
+    folder = options.directory or _own_notebooks()
+    if not folder.is_dir():
+        raise EbpflabError(f"{folder} is not a folder")
+    if not _has_module("jupyterlab"):
+        hint = shlex.join([sys.executable, "-m", "pip", "install", "ebpflab[lab]"])
+        raise ToolMissingError("JupyterLab is not installed", hint=hint)
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.resolve()}"]
+    if os.geteuid() == 0:
+        command.append("--allow-root")
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606 - Jupyter takes this process's place: its signals are Jupyter's
+
+
+def _own_notebooks() -> Path:
+    from .demo import notebooks_folder
+
+    shipped = notebooks_folder()
+    if "site-packages" not in shipped.parts:
+        return shipped
+    # An installed package is not a place to work in: the reader gets a copy, and keeps what is already there.
+    mine = Path("ebpflab-notebooks")
+    mine.mkdir(exist_ok=True)
+    for notebook in shipped.glob("*.ipynb"):
+        if not (mine / notebook.name).exists():
+            shutil.copy(notebook, mine)
+    return mine
+
+
+def _has_module(name: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import run
+
+    print(run(options.output))
+    return 0
