@@ -1,0 +1,146 @@
+"""Which struct a record of a ring buffer is: from the map's own definition, from ``--event``, or by name and size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .btf import Btf, Kind, Type, map_definitions
+from .decode import RecordType
+from .errors import CellError, DecodeError
+from .similar import nearest
+
+_WANTED = re.compile(r"(?:struct\s+)?(\w+)(?::([\w.]+)=(-?\w+))?")
+_EXAMPLE = "--event events=open_event, or with a tag: --event events=open_event:kind=1"
+_STRUCTS = (Kind.STRUCT, Kind.UNION)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A record type, and the tag that tells it from others of the same size: ``field == value``."""
+
+    type: RecordType
+    field: str | None = None
+    value: int | None = None
+
+
+@dataclass(frozen=True)
+class RecordTypes:
+    """The record types of one buffer.
+
+    ``candidates`` are known before the first record; ``by`` says how: ``definition`` (the map names its
+    record type), ``option`` (``--event``) or ``size`` (the cell's structs, told apart by name and size).
+    """
+
+    buffer: str
+    candidates: tuple[Candidate, ...]
+    by: str
+
+    def of_length(self, length: int) -> tuple[Candidate, ...]:
+        """The record types that a record of `length` bytes can be.
+
+        Raises
+        ------
+        DecodeError
+            When no struct has this size, or several have and nothing tells them apart.
+        """
+        fitting = tuple(c for c in self.candidates if c.type.size == length)
+        if not fitting:
+            known = ", ".join(f"{c.type.name} has {c.type.size}" for c in self.candidates[:6])
+            what = (
+                f"{self.buffer} holds records of {length} bytes, but {known or 'the cell defines no struct for them'}"
+            )
+            raise DecodeError(
+                what,
+                hint="reserve or output exactly sizeof(struct), or name the record type: "
+                f"__type(value, struct ...) in the definition of {self.buffer}, or --event {self.buffer}=STRUCT",
+            )
+        if len(fitting) == 1 or all(c.field for c in fitting):
+            return fitting
+        if self.by == "size":
+            best = min(fitting, key=lambda c: _likeness(c.type.name, self.buffer))
+            if [_likeness(c.type.name, self.buffer) for c in fitting].count(
+                _likeness(best.type.name, self.buffer)
+            ) == 1:
+                return (best,)
+        names = " and ".join(c.type.name for c in fitting)
+        raise DecodeError(
+            f"{names} all have {length} bytes: which one is a record of {self.buffer}?",
+            hint=f"--event {self.buffer}={_bare(fitting[0].type.name)}, or with a tag field: "
+            + " ".join(f"--event {self.buffer}={_bare(c.type.name)}:kind={i}" for i, c in enumerate(fitting[:2])),
+        )
+
+    def label(self) -> str:
+        """What to show in a summary."""
+        return " | ".join(c.type.name for c in self.candidates[:3]) if self.by != "size" else "by size"
+
+
+def record_types(buffer: str, btf: Btf, structs: Sequence[str] = (), wanted: str | None = None) -> RecordTypes:
+    """Find the record types of a buffer.
+
+    Parameters
+    ----------
+    buffer
+        The map's name.
+    btf
+        The object's types.
+    structs
+        The structs that the cell defines, as candidates when the map names no type.
+    wanted
+        The value of ``--event``: ``open_event``, or ``open_event:kind=1,close_event:kind=2``.
+
+    Raises
+    ------
+    CellError
+        When `wanted` names a struct that the object does not hold.
+    """
+    if wanted:
+        return RecordTypes(buffer, tuple(_wanted(btf, item, structs) for item in wanted.split(",")), "option")
+    definition = map_definitions(btf).get(buffer)
+    value = definition.value_type_id if definition else None
+    if value is not None and btf.strip(value).kind in _STRUCTS:
+        return RecordTypes(buffer, (Candidate(RecordType.from_btf(btf, value)),), "definition")
+    found = [t for name in structs if (t := _find(btf, name)) is not None]
+    return RecordTypes(buffer, tuple(Candidate(RecordType.from_btf(btf, t.id)) for t in found), "size")
+
+
+def _wanted(btf: Btf, item: str, structs: Sequence[str]) -> Candidate:
+    match = _WANTED.fullmatch(item.strip())
+    if not match:
+        raise CellError(f"--event ...={item}: expected STRUCT or STRUCT:FIELD=NUMBER", hint=_EXAMPLE)
+    found = _find(btf, match[1])
+    if found is None:
+        near = nearest(match[1], structs)
+        hint = f"did you mean {', '.join(near)}?" if near else f"structs of this cell: {', '.join(structs) or 'none'}"
+        raise CellError(f"--event: the cell defines no struct {match[1]}", hint=hint)
+    record = RecordType.from_btf(btf, found.id)
+    if not match[2]:
+        return Candidate(record)
+    fields = [column.name for column in record.columns]
+    if match[2] not in fields:
+        near = nearest(match[2], fields) or tuple(fields[:8])
+        raise CellError(f"--event: {record.name} has no field {match[2]}", hint=f"did you mean {', '.join(near)}?")
+    try:
+        return Candidate(record, match[2], int(match[3], 0))
+    except ValueError:
+        raise CellError(f"--event ...:{match[2]}={match[3]}: the tag has to be a number", hint=_EXAMPLE) from None
+
+
+def _find(btf: Btf, name: str) -> Type | None:
+    found = btf.find(name, Kind.STRUCT) or btf.find(name, Kind.TYPEDEF)
+    return found if found is not None and btf.strip(found.id).kind in _STRUCTS else None
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("struct ").removeprefix("union ")
+
+
+def _likeness(name: str, buffer: str) -> int:
+    # How little a struct's name looks like the record of this buffer; 0 is best.
+    bare, singular = _bare(name), buffer.removesuffix("s")
+    order = (bare == singular, bare in (f"{singular}_event", f"{singular}_t"), bare in ("event", "event_t", "data_t"))
+    exact = next((rank for rank, holds in enumerate(order) if holds), None)
+    if exact is not None:
+        return exact
+    return 3 if re.search(r"event|record|data", bare) else 4
