@@ -1,0 +1,140 @@
+"""Compiling and loading ``ringwalk.c``, and the care that loading code as root takes.
+
+The library is cached as ``~/.cache/ebpflab/native/<sha256>.so``; the name covers source, flags, compiler and
+machine. It is only loaded from a directory that nobody but us (or root) could have written to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ebpflab.errors import ToolMissingError
+
+SOURCE = Path(__file__).with_name("ringwalk.c")
+FLAGS = ("-O2", "-shared", "-fPIC", "-ffreestanding", "-nostdlib")
+_HINT = "apt install clang"
+
+
+@functools.cache
+def load() -> ctypes.PyDLL:
+    """Return the compiled walker, compiling it first if the cache does not hold it.
+
+    Calls into it keep the GIL. A batch of a megabyte takes a fraction of a millisecond; to get the GIL back from
+    a busy main thread takes five, so a reader that let go of it for every batch would starve.
+
+    Raises
+    ------
+    ToolMissingError
+        If no compiler is found, or it cannot make a library that this process can load.
+
+    Examples
+    --------
+    >>> load().ebpflab_ringwalk
+    <_FuncPtr object at 0x...>
+    """
+    compiler = find_compiler()
+    if compiler is None:
+        raise ToolMissingError("no C compiler for the ring buffer reader (clang, cc, gcc)", hint=_HINT)
+    try:
+        directory = cache_directory()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private = is_private(directory)
+    except (OSError, RuntimeError):
+        # No home, or one that cannot be written, is no reason to fail: a temporary directory will do.
+        private = False
+    if private:
+        return _load_from(directory, compiler)
+    with tempfile.TemporaryDirectory(prefix="ebpflab-") as temporary:
+        return _load_from(Path(temporary), compiler)
+
+
+def find_compiler() -> Path | None:
+    """Return the path of clang, else cc, else gcc, else None."""
+    for name in ("clang", "cc", "gcc"):
+        if found := shutil.which(name):
+            return Path(found).resolve()
+    return None
+
+
+def cache_directory() -> Path:
+    """Return where compiled helpers are kept: ``ebpflab/native`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG base directory specification says to ignore a path that is not absolute.
+    base = Path(home) if home.startswith("/") else Path.home() / ".cache"
+    return base / "ebpflab" / "native"
+
+
+def is_private(directory: Path) -> bool:
+    """Tell whether only we (and root) can change what `directory` holds or what its path leads to.
+
+    Parameters
+    ----------
+    directory
+        An existing directory; symbolic links in its path are followed first.
+
+    Raises
+    ------
+    OSError
+        If the path or a part of it cannot be examined.
+    """
+    real = directory.resolve(strict=True)
+    own = real.stat()
+    if own.st_uid != os.geteuid() or own.st_mode & 0o077:
+        return False
+    return all(_is_trusted(parent.stat()) for parent in real.parents)
+
+
+def _is_trusted(parent: os.stat_result) -> bool:
+    # A sticky directory such as /tmp may be shared: only the owner can rename or remove an entry.
+    shared = parent.st_mode & 0o022 and not parent.st_mode & stat.S_ISVTX
+    return parent.st_uid in (0, os.geteuid()) and not shared
+
+
+def _load_from(directory: Path, compiler: Path) -> ctypes.PyDLL:
+    path = directory / f"{_key(compiler)}.so"
+    if not path.exists():
+        _compile(compiler, path)
+    try:
+        return ctypes.PyDLL(str(path))
+    except OSError as error:
+        # Most likely a directory mounted noexec.
+        raise ToolMissingError(
+            "the compiled ring buffer reader cannot be loaded",
+            details=[str(error)],
+            hint=f"remove {path}, or point XDG_CACHE_HOME at a directory that allows execution",
+        ) from error
+
+
+def _key(compiler: Path) -> str:
+    version = compiler.stat()
+    parts = (str(compiler), str(version.st_size), str(version.st_mtime_ns), platform.machine(), *FLAGS)
+    return hashlib.sha256("\0".join(parts).encode() + SOURCE.read_bytes()).hexdigest()
+
+
+def _compile(compiler: Path, path: Path) -> None:
+    # Renamed into place: another process sees the whole library or none.
+    handle, temporary = tempfile.mkstemp(suffix=".so", prefix=".building-", dir=path.parent)
+    os.close(handle)
+    try:
+        command = [str(compiler), *FLAGS, "-o", temporary, str(SOURCE)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise ToolMissingError(
+                f"{compiler.name} could not build the ring buffer reader",
+                details=done.stderr.strip().splitlines()[:5],
+                hint=_HINT,
+            )
+        Path(temporary).replace(path)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolMissingError(f"{compiler.name} could not be run: {error}", hint=_HINT) from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
