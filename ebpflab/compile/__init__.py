@@ -1,0 +1,208 @@
+"""From a cell to a BPF object: prelude, kernel headers, clang, and a cache of what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import toolchain
+from ..cell import Cell, without_comments
+from ..errors import CompileError, Diagnostic
+from . import cache, clang, vmlinux
+
+_INCLUDES = Path(__file__).parent / "include"
+_KEPT_OBJECTS = 500
+# What the prelude and libbpf's macros need from vmlinux.h, whatever the cell says.
+_BASE_WORDS = frozenset(
+    [
+        "__u8",
+        "__u16",
+        "__u32",
+        "__u64",
+        "__s8",
+        "__s16",
+        "__s32",
+        "__s64",
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "s8",
+        "s16",
+        "s32",
+        "s64",
+        "bool",
+        "true",
+        "false",
+        "size_t",
+        "pid_t",
+        "ktime_t",
+        "__be16",
+        "__be32",
+        "__be64",
+        "__le16",
+        "__le32",
+        "__le64",
+        "__wsum",
+        "__sum16",
+        "pt_regs",
+        "BPF_F_CURRENT_CPU",
+        "BPF_ANY",
+        "BPF_NOEXIST",
+    ]
+)
+# Headers that need no other headers of the system.
+_SELF_SUFFICIENT = re.compile(r"(?:^|/)vmlinux\.h$|^bpf/bpf_\w+\.h$")
+# Words of an error that a type missing from the subset of vmlinux.h can cause.
+_MISSING = re.compile(r"incomplete|undeclared|unknown type|no member|undefined|not complete|forward declaration")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A BPF object with where it came from.
+
+    ``headers`` says which kernel types it was compiled against: ``subset`` or ``whole`` of vmlinux.h,
+    or ``uapi``; ``cached`` whether clang did not have to run, ``first`` whether vmlinux.h had to be made for
+    this kernel, which takes a few seconds.
+    """
+
+    object: bytes
+    warnings: tuple[Diagnostic, ...]
+    headers: str
+    cached: bool
+    first: bool = False
+
+
+def compile_cell(cell: Cell, *, contexts: str = "", keep_types: Sequence[str] = ()) -> Compiled:
+    """Compile a cell for the running kernel.
+
+    Parameters
+    ----------
+    cell
+        The cell, in libbpf's C.
+    contexts
+        C text put before the cell: the context structs of the tracepoints that it names.
+    keep_types
+        C types (``struct event``) whose layout has to stay in the object though no map names them.
+
+    Raises
+    ------
+    CompileError
+        With every message of clang, mapped to cell lines.
+    ToolMissingError
+        When clang or libbpf's headers are not installed.
+    KernelSupportError
+        When the cell needs vmlinux.h and the kernel has no BTF.
+
+    Examples
+    --------
+    >>> compile_cell(Cell('SEC("raw_tp/sys_enter") int h(void *ctx) { return 0; }')).headers
+    'subset'
+    """
+    text = _translation_unit(cell, contexts, keep_types)
+    flags = _flags(cell)
+    headers = _local_headers(cell)
+    uapi = cell.headers == "uapi"
+    key = cache.key(
+        text,
+        repr([*clang.base_flags(), *flags]),
+        clang.identity(),
+        "" if uapi else vmlinux.identity(),
+        _prelude(),
+        *headers,
+    )
+    folder = cache.directory("objects")
+    stored, log = folder / f"{key}.o", folder / f"{key}.log"
+    with contextlib.suppress(FileNotFoundError):  # never stored, or just trimmed away by another process
+        os.utime(log)
+        os.utime(stored)
+        kind, _, messages = log.read_text().partition("\n")
+        return Compiled(stored.read_bytes(), _warnings(messages, cell), kind, cached=True)
+    first = not uapi and not vmlinux.is_ready()
+    kind, (data, messages) = (
+        ("uapi", clang.run(text, flags, cell)) if uapi else _with_vmlinux(text, flags, cell, headers)
+    )
+    cache.write(log, f"{kind}\n{messages}".encode())
+    cache.write(stored, data)
+    cache.trim(folder, 2 * _KEPT_OBJECTS)
+    return Compiled(data, _warnings(messages, cell), kind, cached=False, first=first)
+
+
+def _with_vmlinux(text: str, flags: list[str], cell: Cell, headers: Sequence[str]) -> tuple[str, tuple[bytes, str]]:
+    words = set(cell.words) | _BASE_WORDS
+    extra = [toolchain.find_libbpf_headers() / name for name in cell.includes if not _SELF_SUFFICIENT.search(name)]
+    for header in [*headers, *(path.read_text() for path in extra if path.is_file())]:
+        words.update(re.findall(r"[A-Za-z_]\w*", without_comments(header)))
+    try:
+        return "subset", clang.run(text, flags, cell, vmlinux.subset(words, cell.defined))
+    except CompileError as error:
+        if not any(_MISSING.search(d.message) for d in error.diagnostics):
+            raise
+    # A type that only a macro names, or a member reached through a helper's result, is not in the subset.
+    return "whole", clang.run(text, flags, cell, vmlinux.whole(cell.defined))
+
+
+def _translation_unit(cell: Cell, contexts: str, keep_types: Sequence[str]) -> str:
+    # Everything of ours stands under its own #line, so that lines of the cell stay lines of the cell.
+    keep = "".join(
+        f'static const {c_type} *ebpflab_keep_{number} __attribute__((used, section(".data.ebpflab")));\n'
+        for number, c_type in enumerate(keep_types)
+    )
+    licence = "" if cell.licensed else 'char ebpflab_license[] SEC("license") = "GPL";\n'
+    return (
+        f'#include "{_INCLUDES / "ebpflab.h"}"\n#line 1 "contexts"\n{contexts}\n'
+        f'#line 1 "{clang.CELL}"\n{cell.source}\n#line 1 "ebpflab"\n{keep}{licence}'
+    )
+
+
+def _flags(cell: Cell) -> list[str]:
+    flags = [f"-I{folder}" for folder in _local_folders(cell)]
+    flags += [f"-isystem{toolchain.find_libbpf_headers()}", f"-DEBPFLAB_CPUS={_counters()}"]
+    if cell.headers == "uapi":
+        flags += ["-DEBPFLAB_UAPI", *(f"-isystem{folder}" for folder in toolchain.find_uapi_headers())]
+    elif any(not _SELF_SUFFICIENT.search(name) for name in cell.includes):  # usdt.bpf.h wants linux/errno.h
+        flags += [f"-idirafter{folder}" for folder in toolchain.find_uapi_headers()]
+    return flags
+
+
+def _local_folders(cell: Cell) -> list[Path]:
+    return [*([cell.path.resolve().parent] if cell.path else []), Path.cwd()]
+
+
+@functools.cache
+def _counters() -> int:
+    # Possible CPUs ("0-127" or "0,2-3"), up to the next power of two, so that a mask can stand for a bound.
+    listed = Path("/sys/devices/system/cpu/possible").read_text()
+    highest = max(int(number) for number in re.findall(r"\d+", listed))
+    return 1 << highest.bit_length()
+
+
+@functools.cache
+def _prelude() -> str:
+    return (_INCLUDES / "ebpflab.h").read_text()
+
+
+def _local_headers(cell: Cell) -> list[str]:
+    # The texts of the user's own headers, and of those that they include: they belong to the cache key.
+    texts: list[str] = []
+    seen: set[Path] = set()
+    queue = [(name, _local_folders(cell)) for name in cell.includes]
+    while queue:
+        name, folders = queue.pop()
+        path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if path is not None and path.name != "vmlinux.h" and path not in seen:
+            seen.add(path)
+            texts.append(path.read_text(encoding="utf-8", errors="surrogateescape"))
+            # A header's own folder comes first for what it includes.
+            inner = [path.parent, *_local_folders(cell)]
+            queue.extend((found, inner) for found in re.findall(r'#\s*include\s*[<"]([^>"\n]+)[>"]', texts[-1]))
+    return texts
+
+
+def _warnings(messages: str, cell: Cell) -> tuple[Diagnostic, ...]:
+    return tuple(d for d in clang.parse(messages, cell) if d.severity == "warning")

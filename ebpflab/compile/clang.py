@@ -1,0 +1,74 @@
+# Running clang: the flags, and its messages turned into diagnostics of the cell.
+
+from __future__ import annotations
+
+import functools
+import platform
+import re
+
+from .. import diagnostics, toolchain
+from ..cell import Cell
+from ..errors import CompileError, Diagnostic
+from . import spare
+
+# The name under which the cell's text appears in messages and in the kernel's line info.
+CELL = "cell"
+# libbpf's names of the machines, for bpf_tracing.h (PT_REGS_*).
+_TARGETS = {
+    "x86_64": "x86",
+    "aarch64": "arm64",
+    "riscv64": "riscv",
+    "ppc64le": "powerpc",
+    "s390x": "s390",
+    "loongarch64": "loongarch",
+}
+
+
+@functools.cache
+def base_flags() -> tuple[str, ...]:
+    machine = platform.machine()
+    return (
+        "-target", "bpf", "-mcpu=v3", "-O2", "-g", f"-D__TARGET_ARCH_{_TARGETS.get(machine, machine)}",
+        "-fno-stack-protector", "-Wall", "-Wno-unused-variable", "-Wno-unused-function", "-Wno-unknown-attributes",
+        "-Wno-pragma-clang-attribute", "-Werror=implicit-function-declaration", *diagnostics.CLANG_FLAGS,
+        # Else glibc's headers take the BPF target for a 32-bit x86 and want headers that nobody has.
+        *(["-D__x86_64__"] if machine == "x86_64" else []),
+    )  # fmt: skip
+
+
+@functools.cache
+def identity() -> str:
+    # What changes when clang or libbpf's headers are replaced.
+    clang, headers = toolchain.find_clang(), toolchain.find_libbpf_headers()
+    parts = (clang.resolve(), headers / "bpf" / "bpf_helper_defs.h")
+    return " ".join(f"{p}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in parts)
+
+
+def run(text: str, flags: list[str], cell: Cell, vmlinux: str | None = None) -> tuple[bytes, str]:
+    # Compile `text` to an object; gives the object and clang's messages. `vmlinux`: the text of the vmlinux.h
+    # to be found, before any other of that name. Raises CompileError.
+    # Clang's BPF backend reads the lines for the line info from a file of the cell's name.
+    files = {CELL: cell.source.encode("utf-8", "surrogateescape")}
+    if vmlinux is not None:
+        files["vmlinux.h"] = vmlinux.encode()
+    # Relative paths, so that the object does not depend on the name of a temporary folder.
+    command = (str(toolchain.find_clang()), *base_flags(), "-fdebug-compilation-dir", ".", "-I.", *flags)
+    done = spare.compile_text(command, text.encode("utf-8", "surrogateescape"), files)
+    if done.status == 0:
+        return done.object, done.messages
+    found = parse(done.messages, cell)
+    if any(d.severity in ("error", "fatal error") for d in found):
+        raise diagnostics.summarise(found, helpers=_helpers())
+    last = done.messages.strip().split("\n")[-12:]
+    raise CompileError(f"clang stopped with status {done.status} and no error message", details=last)
+
+
+@functools.cache
+def _helpers() -> tuple[str, ...]:
+    # The helper functions that the installed headers declare, to offer instead of a misspelt one.
+    text = (toolchain.find_libbpf_headers() / "bpf" / "bpf_helper_defs.h").read_text()
+    return tuple(re.findall(r"\(\*\s*(?:const\s+)?(bpf_\w+)\)\(", text))
+
+
+def parse(messages: str, cell: Cell) -> tuple[Diagnostic, ...]:
+    return tuple(diagnostics.parse(messages, cell.source, CELL))

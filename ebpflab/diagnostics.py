@@ -1,0 +1,373 @@
+"""Clang's messages as `Diagnostic`s of the cell, and the first thing to do about them.
+
+Clang is run with `CLANG_FLAGS` on a text in which ``#line 1 "cell"`` stands before the user's lines, so that its
+messages read ``cell:LINE:COLUMN: error: ...`` (the form is described in Clang's User's Manual, "Formatting of
+Diagnostics"). Two things do not follow ``#line``: source ranges and fix-its carry lines of the whole input, so only
+their columns are used here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .errors import CompileError, Diagnostic, Location
+from .similar import did_you_mean, nearest
+
+__all__ = ["CLANG_FLAGS", "parse", "summarise"]
+
+# With source ranges on, clang indents every source line that it shows by a blank, so that no line of a user's
+# text can look like a message. Fix-its are printed only together with source lines.
+CLANG_FLAGS: tuple[str, ...] = (
+    "-fno-color-diagnostics",
+    "-fcaret-diagnostics",
+    "-fdiagnostics-print-source-range-info",
+    "-fdiagnostics-parseable-fixits",
+    "-fmessage-length=0",
+)
+
+_MOST_DETAILS = 5
+_INCLUDED_HERE = " is included here"
+_MESSAGE = re.compile(
+    r"(?:(?P<file>[^\s:][^:]*):(?P<line>\d{1,9}):(?:(?P<column>\d{1,9}):)?(?P<ranges>(?:\{[\d:-]+\})*):? )?"
+    r"(?:clang[-\d.]*: )?(?P<severity>fatal error|error|warning|note|remark): (?P<message>.*)$"
+)
+_RANGE = re.compile(r"\{(\d{1,9}):(\d{1,9})-(\d{1,9}):(\d{1,9})\}")
+_FIXIT = re.compile(r'fix-it:".*":\{(\d{1,9}):(\d{1,9})-(\d{1,9}):(\d{1,9})\}:"(.*)"$')
+_INCLUDED = re.compile(r"In file included from (.+):(\d{1,9}):$")
+_GUTTER = re.compile(r" *\d* \| ?|")  # line numbers beside source lines, since clang 17
+# The code generator knows the function; the statement is in a note, as text, when clang cannot show it.
+_STATEMENT = re.compile(r"could not determine the original source location for (.+):(\d{1,9}):(\d{1,9})$")
+# Notes about the inside of macros, and advice that is wrong in a kernel without libc.
+_UNHELPFUL = re.compile(
+    r"expanded from macro|\(skipping \d+ expansions|could not determine the original|include the header <"
+)
+_STACK = re.compile(r"stack limit")
+# What the code generator prints of its own inside: a function without debug information, a call's target.
+_TIDY = (
+    (re.compile(r"^<unknown>:0:0: in function (\w+) .*?\): "), r"in \1: "),
+    (re.compile(r"^too many args to 0x.*@(\w+)>.*$"), r"too many args to \1"),
+)
+_ARRAY = re.compile(r"\b(\w+)\s+(\w+)\s*((?:\[\s*\d{1,9}\s*\])+)")
+_SIZES = {
+    "short": 2, "u16": 2, "__u16": 2, "s16": 2, "int": 4, "unsigned": 4, "u32": 4, "__u32": 4, "s32": 4,
+    "long": 8, "u64": 8, "__u64": 8, "s64": 8,
+}  # fmt: skip
+
+
+@dataclass
+class _Draft:
+    # One message while its following lines are still being read.
+    severity: str
+    message: str
+    file: str | None = None
+    line: int = 0
+    column: int = 0  # in bytes, as clang counts; 0 if unknown
+    ranges: tuple[tuple[int, int, int, int], ...] = ()
+    fixits: list[tuple[int, int, int, int, str]] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)  # the source line and the caret line
+    included_at: int = 0  # the line of the cell that includes the file
+
+
+def parse(stderr: str, cell_text: str, file: str = "cell") -> tuple[Diagnostic, ...]:
+    """Turn clang's messages into diagnostics, in clang's order; text of any kind is taken, nothing is raised.
+
+    Parameters
+    ----------
+    stderr
+        What clang wrote, run with `CLANG_FLAGS`.
+    cell_text
+        The user's text, from which the shown lines are taken.
+    file
+        The name that the cell has in its ``#line``.
+
+    Returns
+    -------
+    tuple
+        Severities as clang has them: ``fatal error``, ``error``, ``warning``, ``note``. A message from inside a
+        macro has the place where the cell uses it; one in an included file has that file's name, and is followed
+        by a note at the cell's ``#include``.
+
+    Examples
+    --------
+    >>> parse("cell:1:6: error: expected ';'", "int x")[0].where.line
+    1
+    """
+    lines = cell_text.split("\n")
+    found: dict[Diagnostic, None] = {}  # clang says some things twice
+    for draft in _read(stderr, file):
+        if _UNHELPFUL.search(draft.message):
+            continue
+        found.setdefault(_diagnostic(draft, lines, file))
+        if draft.included_at:
+            here = _cell_location(lines, draft.included_at, 0, file)
+            found.setdefault(Diagnostic("note", f"{draft.file}{_INCLUDED_HERE}", here))
+    return tuple(found)
+
+
+def summarise(diagnostics: Sequence[Diagnostic], *, helpers: Sequence[str] = ()) -> CompileError:
+    """Make the error to raise when clang has refused a cell.
+
+    Parameters
+    ----------
+    diagnostics
+        What `parse` returned.
+    helpers
+        Names of the functions that a cell can call, from which the nearest to an unknown one are offered.
+
+    Returns
+    -------
+    CompileError
+        With the first error's message and place, a hint, and up to five further errors as details.
+
+    Examples
+    --------
+    >>> print(summarise(parse("cell:1:6: error: expected ';' after x", "int x")).hint)
+    a ';' is missing here, or at the end of the line before
+    """
+    errors = [d for d in diagnostics if "error" in d.severity and "too many errors emitted" not in d.message]
+    if not errors:
+        return CompileError("clang refused the cell without an error message", diagnostics=diagnostics)
+    first, *others = errors
+    plural = "s" if others else ""
+    hint = _hint(first, helpers) or _clangs_own(first)
+    details = [_one_line(error) for error in others[:_MOST_DETAILS]]
+    after = diagnostics[diagnostics.index(first) + 1 :][:1]
+    details[:0] = [_one_line(note) for note in after if note.message.endswith(_INCLUDED_HERE)]
+    if len(others) > _MOST_DETAILS:
+        details.append(f"and {len(others) - _MOST_DETAILS} more")
+    return CompileError(
+        f"{len(errors)} error{plural}: {first.message}",
+        where=first.where,
+        hint=hint,
+        details=details,
+        diagnostics=diagnostics,
+    )
+
+
+def _read(stderr: str, file: str) -> Iterator[_Draft]:
+    current: _Draft | None = None
+    included_at = 0
+    for line in stderr.split("\n"):
+        if match := _MESSAGE.match(line):
+            draft = _draft(match, included_at)
+            included_at = 0
+            if current and _place_statement(current, draft, file):
+                continue
+            if current:
+                yield current
+            current = draft
+        elif match := _INCLUDED.match(line):
+            if match[1] == file:
+                included_at = int(match[2])
+        elif current and (match := _FIXIT.match(line)):
+            a, b, c, d = (int(number) for number in match.groups()[:4])
+            current.fixits.append((a, b, c, d, _unescaped(match[5])))
+        elif current and line.startswith(" ") and len(current.shown) < 2:
+            current.shown.append(line[1:])
+    if current:
+        yield current
+
+
+def _draft(match: re.Match[str], included_at: int) -> _Draft:
+    severity, message = match["severity"], match["message"]
+    if severity != "warning":  # the name of a warning is of use for silencing it, and then only
+        message = re.sub(r" \[-W[^\]]*\]$", "", message)
+    for pattern, replacement in _TIDY:
+        message = pattern.sub(replacement, message)
+    ranges = [tuple(int(n) for n in r) for r in _RANGE.findall(match["ranges"] or "")]
+    return _Draft(
+        severity,
+        message,
+        file=match["file"],
+        line=int(match["line"] or 0),
+        column=int(match["column"] or 0),
+        ranges=tuple((a, b, c, d) for a, b, c, d in ranges),
+        included_at=included_at,
+    )
+
+
+def _place_statement(error: _Draft, note: _Draft, file: str) -> bool:
+    # Whether `note` is the code generator's note to `error`; if so the error moves to the statement that it names.
+    # The stack limit is a matter of the whole function and stays there.
+    match = _STATEMENT.match(note.message)
+    if match is None or (note.file, note.line, note.column) != (error.file, error.line, error.column):
+        return False
+    if match[1] == file and int(match[2]) and not _STACK.search(error.message):
+        error.line, error.column = int(match[2]), int(match[3])
+    return True
+
+
+def _diagnostic(draft: _Draft, lines: list[str], file: str) -> Diagnostic:
+    where: Location | None = None
+    if draft.file == file and draft.line:
+        where = _cell_location(lines, draft.line, draft.column, file, draft.ranges)
+    elif draft.file:
+        where = _other_location(draft)
+    fixits = [_readable(draft, fixit, lines, file) for fixit in draft.fixits]
+    if _STACK.search(draft.message) and (largest := _largest_array(lines, where)):
+        fixits.append(f"move {largest} into a BPF_MAP_TYPE_PERCPU_ARRAY map")
+    return Diagnostic(draft.severity, draft.message, where, tuple(fixits))
+
+
+def _cell_location(
+    lines: list[str], line: int, column: int, file: str, ranges: Sequence[tuple[int, int, int, int]] = ()
+) -> Location:
+    text = lines[line - 1].rstrip("\r") if line <= len(lines) else ""
+    if not column:
+        return Location(line, None, text, file=file)
+    start = _characters(text, column)
+    end = max((_characters(text, d) for a, b, c, d in ranges if a == c and b == column), default=0)
+    if end <= start and (word := re.compile(r"\w+").match(text, start)):
+        end = word.end()
+    return Location(line, start + 1, text, max(1, min(end, len(text)) - start), file)
+
+
+def _other_location(draft: _Draft) -> Location:
+    # Another file's line is known only as clang shows it, with tabs turned into blanks: the caret has the column.
+    file = draft.file or ""
+    if len(draft.shown) < 2 or "^" not in draft.shown[1]:
+        return Location(draft.line, draft.column or None, file=file)
+    text, caret = (_GUTTER.sub("", line, count=1) for line in draft.shown)
+    return Location(draft.line, caret.find("^") + 1, text, file=file)
+
+
+def _characters(text: str, column: int) -> int:
+    # Clang counts bytes of UTF-8 from 1; the number of characters before that byte.
+    if text.isascii():
+        return column - 1
+    return len(text.encode("utf-8", "surrogatepass")[: column - 1].decode("utf-8", "ignore"))
+
+
+def _unescaped(text: str) -> str:
+    simple = {"n": "\n", "t": "\t"}
+    return re.sub(
+        r"\\([0-7]{3}|.)",
+        lambda m: chr(int(m[1], 8)) if len(m[1]) == 3 else simple.get(m[1], m[1]),
+        text,
+    )
+
+
+def _readable(draft: _Draft, fixit: tuple[int, int, int, int, str], lines: list[str], file: str) -> str:
+    first_line, start, last_line, end, new = fixit
+    if (first_line, start) == (last_line, end):
+        return f"insert '{new}'"
+    # The line of a fix-it is not the cell's; that it begins where the message does makes it the same line.
+    known = draft.file == file and 0 < draft.line <= len(lines) and start == draft.column and first_line == last_line
+    text = lines[draft.line - 1] if known else ""
+    old = text[_characters(text, start) : _characters(text, end)]
+    if not new:
+        return f"remove '{old}'" if old else "remove this"
+    return f"write '{new}' instead of '{old}'" if old else f"write '{new}' instead"
+
+
+def _largest_array(lines: list[str], where: Location | None) -> str:
+    # The largest array, as far as a glance at the text can tell, of the function that begins at `where`.
+    best, said = 0, ""
+    start = where.line if where else 1
+    for number, text in enumerate(lines[start - 1 :], start):
+        for c_type, name, dimensions in _ARRAY.findall(text):
+            size = _SIZES.get(c_type, 1) * math.prod(int(n) for n in re.findall(r"\d+", dimensions))
+            if size > best:
+                best, said = size, f"{name}{dimensions} (line {number})"
+        if where and text.startswith("}"):
+            break
+    return said
+
+
+def _one_line(error: Diagnostic) -> str:
+    if error.where is None:
+        return error.message
+    return f"{error.where.file}, line {error.where.line}: {error.message}"
+
+
+def _clangs_own(error: Diagnostic) -> str | None:
+    return "; ".join(error.fixits) or None
+
+
+_BCC = (
+    'this is BCC\'s dialect: run the cell with --engine bcc, or define the map as a struct in SEC(".maps") and call '
+    "helpers such as bpf_map_lookup_elem()"
+)
+_BCC_TEXT = re.compile(
+    r"\bBPF_(?:HASH|ARRAY|PERF_OUTPUT|RINGBUF_OUTPUT|HISTOGRAM|TABLE|STACK_TRACE|PERCPU_(?:HASH|ARRAY)|LRU_HASH"
+    r"|LPM_TRIE|PERF_ARRAY|CGROUP_ARRAY|PROG_ARRAY|QUEUE|STACK)\s*\(|\bTRACEPOINT_PROBE\s*\(|\bKFUNC_PROBE\s*\("
+    r"|\.(?:lookup|lookup_or_try_init|lookup_or_init|increment|atomic_increment|perf_submit|ringbuf_output"
+    r"|ringbuf_reserve|get_stackid)\s*\("
+)
+_UNKNOWN_FUNCTION = re.compile(
+    r"(?:implicit declaration of function|implicitly declaring library function"
+    r"|call to undeclared (?:library )?function"
+    r"|use of undeclared identifier) '(\w+)'"
+)
+# What to use in place of functions of the C library.
+_LIBC = {
+    "printf": "bpf_printk()", "fprintf": "bpf_printk()", "puts": "bpf_printk()", "sprintf": "BPF_SNPRINTF()",
+    "snprintf": "BPF_SNPRINTF()", "strcmp": "bpf_strncmp()", "strncmp": "bpf_strncmp()",
+    "strcpy": "bpf_probe_read_kernel_str()", "strncpy": "bpf_probe_read_kernel_str()",
+    "strlen": "the length that bpf_probe_read_kernel_str() returns", "memcpy": "__builtin_memcpy()",
+    "memset": "__builtin_memset()", "memcmp": "__builtin_memcmp()", "malloc": "a map", "calloc": "a map",
+    "free": "a map", "time": "bpf_ktime_get_ns()", "clock_gettime": "bpf_ktime_get_ns()",
+    "getpid": "bpf_get_current_pid_tgid() >> 32", "getuid": "bpf_get_current_uid_gid()",
+    "rand": "bpf_get_prandom_u32()", "random": "bpf_get_prandom_u32()", "exit": "return",
+}  # fmt: skip
+# Message, and what a beginner should do about it. The first row that matches wins.
+_HINTS = tuple(
+    (re.compile(pattern), hint)
+    for pattern, hint in (
+        (r"'(?:std\w+\.h|string\.h|unistd\.h|(?:bits|gnu|sys|asm)/[^']+)' file not found",
+         "there is no C library in the kernel: leave its headers out; types and helpers are already there"),
+        (r"'(?P<name>[^']+)' file not found",
+         "put {name} beside the notebook, or leave it out: vmlinux.h and libbpf's headers are already there"),
+        (r"expected ';'", "a ';' is missing here, or at the end of the line before"),
+        (r"expected '(?P<what>[^']+)'", "a '{what}' is missing, or one too many stands before"),
+        (r"unknown type name '\w+'; did you mean '(?P<name>\w+)'", "write {name}"),
+        (r"unknown type name '(?P<name>\w+)'|must use 'struct' tag to refer to type '(?P<tag>\w+)'",
+         "if it is a kernel struct, write struct {name}{tag}; %bpf type {name}{tag} shows whether the kernel has it"),
+        (r"redefinition of '(?P<name>\w+)'",
+         "two programs, functions or variables of the cell are called {name}: rename one"),
+        (r"incomplete (?:definition of |result )?type '?(?:const )?(?:struct|union|enum) (?P<name>\w+)"
+         r"|type '(?:struct|union|enum) (?P<other>\w+)' that is never completed",
+         "nothing here defines {name}{other}: check its name with %bpf type {name}{other}, or define it in the cell"),
+        (r"no member named '\w+' in '(?:struct|union) (?P<name>\w+)'", "%bpf type {name} lists its fields"),
+        (r"stack limit", "a function has 512 bytes for its variables: keep large ones in a per-CPU array map"),
+        (r"built-in function '__\w*[sd]f\w*'", "BPF has no floating point: compute with integers, such as thousandths"),
+        (r"built-in function '(?P<name>mem\w+)'",
+         "{name} of this size would be a call into libc: copy less at a time, or use bpf_probe_read_kernel()"),
+        (r"built-in function '(?P<name>\w+)'", "there is no library to call {name} from: write it out or use a helper"),
+        (r"signed division", "BPF divides only unsigned numbers: cast both to u64 first"),
+        (r"too many arg(?:ument)?s", "a function of BPF takes at most five arguments: pass a pointer to a struct"),
+        (r"VarArgs or StructRet", "return a number, or fill in a struct that the caller points to"),
+        (r"call to global function|undefined (?:symbol|reference)|[Uu]ndefined external|relocation",
+         "the cell declares this but defines it nowhere: define it, or mark it __ksym or __kconfig"),
+    )
+)  # fmt: skip
+
+
+def _hint(error: Diagnostic, helpers: Sequence[str]) -> str | None:
+    if error.where and _BCC_TEXT.search(error.where.text):
+        return _BCC
+    if "did you mean" not in error.message and (match := _UNKNOWN_FUNCTION.match(error.message)):
+        return _hint_for_name(match[1], "function" in error.message, helpers)
+    if _STACK.search(error.message) and error.fixits:
+        return f"a function has 512 bytes for its variables: {error.fixits[0]}"
+    for pattern, hint in _HINTS:
+        if match := pattern.search(error.message):
+            return hint.format(**{name: text or "" for name, text in match.groupdict().items()})
+    return None
+
+
+def _hint_for_name(name: str, called: bool, helpers: Sequence[str]) -> str | None:
+    if name in _LIBC:
+        return f"there is no C library in the kernel: use {_LIBC[name]}"
+    if name == "SEC":
+        return "#include <bpf/bpf_helpers.h> defines SEC()"
+    if not called and not name.startswith("bpf_"):
+        return None
+    if close := did_you_mean(nearest(name, helpers)):
+        return close
+    if name.startswith("bpf_"):
+        return "no helper of this name is known to libbpf's headers: see bpf-helpers(7) for those there are"
+    return f"define {name}() in the cell, before its first use, or see bpf-helpers(7) for what the kernel offers"

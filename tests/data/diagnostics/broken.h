@@ -1,0 +1,4 @@
+static int half(int a)
+{
+	return a / 2
+}

@@ -1,0 +1,4 @@
+#include <stdio.h> /* HERE */
+
+SEC("xdp")
+int pass(void *ctx) { return 2; }

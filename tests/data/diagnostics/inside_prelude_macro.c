@@ -1,0 +1,5 @@
+SEC("xdp")
+int pass(void *ctx)
+{
+	return CHECKED(2); /* HERE */
+}

@@ -1,0 +1,6 @@
+SEC("xdp")
+int pass(void *ctx)
+{
+	printf("hello"); /* HERE */
+	return 2;
+}

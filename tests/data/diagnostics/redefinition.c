@@ -1,0 +1,5 @@
+SEC("xdp")
+int pass(void *ctx) { return 2; }
+
+SEC("tc")
+int pass(void *ctx) { return 0; } /* HERE */

@@ -1,0 +1,6 @@
+SEC("xdp")
+int pass(void *ctx)
+{
+	task_struct *t = ctx; /* HERE */
+	return 2;
+}

@@ -1,0 +1,5 @@
+SEC("xdp")
+int pass(void *ctx)
+{
+	return bpf_get_current_pid(); /* HERE */
+}
