@@ -1,0 +1,7 @@
+char LICENSE[] SEC("license") = "GPL";
+
+SEC("cgroup/sock_create")
+int decide(struct bpf_sock *ctx)
+{
+	return 5; /* REFUSED */
+}
