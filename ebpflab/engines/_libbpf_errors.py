@@ -1,0 +1,116 @@
+# What libbpf and the kernel said, as our errors. Nothing of libbpf's reaches the user but its words, as details.
+
+from __future__ import annotations
+
+import errno as errnos
+import os
+import re
+from collections.abc import Sequence
+
+from .. import verifier
+from ..errors import AttachError, EbpflabError, LoadError, PrivilegeError, VerifierError
+from ..inspectors import kernel, search
+from ..program_types import Section, parse_section
+
+_DENIED = (errnos.EPERM, errnos.EACCES)
+# What libbpf says and then goes on, as of every ring buffer with a record type, and logs that are shown elsewhere.
+_HARMLESS = re.compile(
+    r"Retrying without BTF|libbpf: prog '.*': BPF program load failed|failed to load object|-- (BEGIN|END) "
+    r"|BTF loading error|BTF is optional"
+)
+# What to do about a load that failed: by libbpf's words, or else by the kernel's number.
+_LOAD_HINTS = (
+    (r"map '.*': failed to create: Invalid", "check the map's type, key, value, max_entries and flags"),
+    (r"\(func ksym\)|\(var ksym\)", "this kernel has no symbol of that name; declare it __weak to go without it"),
+    (r"find BTF for extern", "define it in the cell, or declare a kernel function with __ksym"),
+    (r"not a proper ELF|not an ELF|BPF object format", "give C text, or an object file made by clang -target bpf -g"),
+)
+_LOAD_HINTS_BY_NUMBER = {
+    errnos.ENOMEM: "the maps do not fit into memory: lower max_entries",
+    errnos.E2BIG: "the program or a map is larger than this kernel allows",
+    errnos.ESRCH: "a type or symbol that the program asks for is not in this kernel's BTF",
+}
+_DOCTOR = "%bpf doctor tells what this kernel and machine lack"
+
+
+def _words(lines: Sequence[str]) -> list[str]:
+    return [re.sub(r"^libbpf: ", "", line) for line in lines if not _HARMLESS.search(line)]
+
+
+def _load_hint(error: int, words: Sequence[str]) -> str:
+    said = "\n".join(words)
+    hint = next((hint for pattern, hint in _LOAD_HINTS if re.search(pattern, said)), None)
+    return hint or _LOAD_HINTS_BY_NUMBER.get(error, _DOCTOR)
+
+
+def open_failed(error: int, lines: Sequence[str]) -> EbpflabError:
+    words = _words(lines)
+    if any("no program" in line or "doesn't provide a program" in line for line in words):
+        return LoadError(
+            "there is no BPF program in this object",
+            errno=error,
+            details=words,
+            hint='put a SEC("...") before a function',
+        )
+    what = f"libbpf cannot open this object: {_reason(error, words)}"
+    return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(error, words))
+
+
+def load_failed(error: int, lines: Sequence[str], log: str) -> EbpflabError:
+    words = _words(lines)
+    failed = next((m[1] for line in lines if (m := re.search(r"prog '([^']+)': BPF program load failed", line))), None)
+    if failed and log.strip():
+        explanation = verifier.explain(log, errno=error, file="cell")
+        return VerifierError(
+            f"the verifier refused {failed}: {explanation.message}",
+            program=failed,
+            log=log,
+            explanation=explanation,
+            errno=error,
+        )
+    action = f"loading {failed}" if failed else "loading"
+    if error in _DENIED:
+        cause = kernel.privilege_cause(error, "load")
+        return PrivilegeError(
+            f"the kernel refused {action}: {_name(error)}", cause=cause, details=words[:3], hint=cause
+        )
+    what = f"{action} failed: {_reason(error, words)}"
+    return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(error, words))
+
+
+def attach_failed(program: str, section: Section, target: str, error: int, lines: Sequence[str]) -> EbpflabError:
+    missing = search.explain_missing(section.kind, target)
+    if missing is not None:
+        return missing
+    words = _words(lines)
+    if error in _DENIED:
+        cause = kernel.privilege_cause(error, f"attach:{section.kind}")
+        what = f"the kernel refused to attach {program} to {target}: {_name(error)}"
+        return PrivilegeError(what, cause=cause, details=words[:3], hint=cause, stage="attach")
+    what = f"cannot attach {program} to {section.kind} {target}: {_reason(error, words)}"
+    return AttachError(what, errno=error, details=words[:-1][:5], hint=_DOCTOR)
+
+
+def test_run_failed(program: str, section: str, error: int) -> EbpflabError:
+    if error in (errnos.EOPNOTSUPP, 524):  # 524: the kernel's own ENOTSUPP
+        return LoadError(
+            f"this kernel cannot test-run {program} ({section})",
+            errno=error,
+            hint="attach it and cause an event instead",
+        )
+    if error in _DENIED:
+        cause = kernel.privilege_cause(error, "load")
+        return PrivilegeError(f"the kernel refused to run {program}", cause=cause, hint=cause)
+    hint = _DOCTOR
+    if error == errnos.EINVAL:
+        packet = parse_section(section).type.test_run == "data"
+        hint = "give data= of at least 14 bytes (an Ethernet header)" if packet else "give ctx= with the whole context"
+    return LoadError(f"test run of {program} failed: {_name(error)}", errno=error, hint=hint)
+
+
+def _name(error: int) -> str:
+    return f"{errnos.errorcode.get(error, error)} ({os.strerror(error)})"
+
+
+def _reason(error: int, words: Sequence[str]) -> str:
+    return words[-1] if words else _name(error)

@@ -1,0 +1,115 @@
+"""What every engine offers: the whole interface between a session and whoever loads its programs.
+
+Only plain values and file descriptors cross it, so that the other side may one day be another process
+(a privileged helper), another machine, or a recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class ProgramInfo:
+    """One program of an object; ``id`` and ``fd`` are None until it is loaded."""
+
+    name: str
+    section: str
+    insns: int
+    type: int = 0
+    fd: int | None = None
+    id: int | None = None
+    tag: str = ""
+    jited: bool = False
+    run_cnt: int = 0
+    run_ns: int = 0
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """One map of an object; ``internal`` for the sections of global variables (``.data``, ``.rodata``, ``.bss``)."""
+
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    internal: bool
+    fd: int | None = None
+
+
+@dataclass(frozen=True)
+class LinkInfo:
+    """One attached program: what is attached where. ``number`` identifies it to :meth:`Handle.detach`."""
+
+    number: int
+    program: str
+    hook: str
+    target: str
+    fd: int
+
+
+@dataclass(frozen=True)
+class TestRun:
+    """Input of a test run: packet bytes, context bytes, how often."""
+
+    data: bytes | None = None
+    ctx: bytes | None = None
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What a test run gave: the program's return value, the packet after it, nanoseconds of one run."""
+
+    retval: int
+    data_out: bytes
+    ns: int
+
+
+class Handle(Protocol):
+    """One opened object, on its way through load, attach and close."""
+
+    btf: bytes
+
+    def programs(self) -> Sequence[ProgramInfo]:
+        """Every program, with counters as of now."""
+
+    def maps(self) -> Sequence[MapInfo]:
+        """Every map."""
+
+    def initial(self, map_name: str) -> memoryview:
+        """The initial bytes of a section of global variables, writable until load."""
+
+    def calls(self, program: str) -> frozenset[int]:
+        """The numbers of the helpers that a program calls."""
+
+    def load(self) -> None:
+        """Create the maps and have the verifier accept the programs; raises LoadError and its children."""
+
+    def attach(self, program: str, target: str | None) -> LinkInfo:
+        """Attach one program, to ``target`` or where its section says; raises AttachError and its children."""
+
+    def detach(self, link: LinkInfo) -> None:
+        """Detach one link."""
+
+    def iterate(self, link: LinkInfo) -> int:
+        """Open an attached iterator; a file descriptor to read its output from, once."""
+
+    def test_run(self, program: str, run: TestRun) -> TestResult:
+        """Run a program once or more in the kernel, without attaching it (BPF_PROG_TEST_RUN)."""
+
+    def close(self) -> None:
+        """Detach everything and give all file descriptors back; harmless when repeated."""
+
+
+class Engine(Protocol):
+    """Opens objects."""
+
+    name: str
+
+    def open(self, data: bytes, *, name: str, targets: Mapping[str, str]) -> Handle:
+        """Parse an object without touching the kernel; raises LoadError."""

@@ -1,0 +1,331 @@
+"""The libbpf engine: open, load, attach, detach and close through libbpf's C API."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes as ct
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import _libbpf
+from ..errors import AttachError, EbpflabError, SessionError
+from ..program_types import Section, parse_section, tracepoint_target, uprobe_target
+from . import _libbpf_errors as explain
+from .base import LinkInfo, MapInfo, ProgramInfo, TestResult, TestRun
+
+# Enough for the longest log the kernel writes. The pages are only reserved: a program that loads touches none.
+_LOG_SIZE = 128 << 20
+_RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF, include/uapi/linux/bpf.h
+_MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
+_CALL = 0x85  # BPF_JMP | BPF_CALL
+_TYPED = ("tp_btf", "iter")  # kinds whose hook the verifier has to know
+
+
+class LibbpfEngine:
+    """Opens objects with the system's libbpf."""
+
+    name = "libbpf"
+
+    def open(self, data: bytes, *, name: str, targets: Mapping[str, str]) -> LibbpfHandle:
+        """Parse an object file; raises LoadError with libbpf's words when it is none."""
+        return LibbpfHandle(data, name, targets)
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[list[str]]:
+    # What libbpf prints meanwhile, for the error that may follow.
+    before = _libbpf.messages.lines
+    lines: list[str] = []
+    _libbpf.messages.lines = lines
+    try:
+        with _libbpf.interrupts_later():
+            yield lines
+    finally:
+        _libbpf.messages.lines = before
+
+
+class LibbpfHandle:
+    """One bpf_object with the links made from it; not for use by two threads at once, except :meth:`programs`."""
+
+    def __init__(self, data: bytes, name: str, targets: Mapping[str, str]) -> None:
+        self._lib = _libbpf.library()
+        self._links: dict[int, int] = {}
+        self._numbers = 0
+        self._lock = threading.RLock()
+        self._data = ct.create_string_buffer(data, len(data))  # libbpf reads from it until the object is closed
+        self._options = _libbpf.OpenOpts(sz=ct.sizeof(_libbpf.OpenOpts), object_name=name.encode())
+        with _listening() as lines:
+            self._object: int | None = self._lib.bpf_object__open_mem(self._data, len(data), ct.byref(self._options))
+        if not self._object:
+            raise explain.open_failed(ct.get_errno(), lines)
+        programs = self._walk(self._lib.bpf_object__next_program, self._lib.bpf_program__name)
+        self._programs = {name: pointer for name, pointer in programs if self._is_loaded(pointer)}
+        self._maps = {
+            self._map_name(name, pointer): pointer
+            for name, pointer in self._walk(self._lib.bpf_object__next_map, self._lib.bpf_map__name)
+        }
+        self.btf = self._read_btf()
+        self._targets = dict(targets)
+        self._loaded = False
+
+    def programs(self) -> Sequence[ProgramInfo]:
+        """Every program; the counters are the kernel's, as of now."""
+        with self._lock:
+            self._open()
+            return [self._program_info(name, pointer) for name, pointer in self._programs.items()]
+
+    def maps(self) -> Sequence[MapInfo]:
+        """Every map, the sections of global variables included."""
+        lib = self._lib
+        self._open()
+        return [
+            MapInfo(
+                name,
+                type=lib.bpf_map__type(p),
+                key_size=lib.bpf_map__key_size(p),
+                value_size=lib.bpf_map__value_size(p),
+                max_entries=lib.bpf_map__max_entries(p),
+                flags=lib.bpf_map__map_flags(p),
+                internal=lib.bpf_map__is_internal(p),
+                fd=lib.bpf_map__fd(p) if self._loaded else None,
+            )
+            for name, p in self._maps.items()
+        ]
+
+    def initial(self, map_name: str) -> memoryview:
+        """The bytes that a section of global variables starts with; writing them is possible until load."""
+        size = ct.c_size_t()
+        address = self._lib.bpf_map__initial_value(self._maps[map_name], ct.byref(size))
+        return memoryview((ct.c_char * size.value).from_address(address)).cast("B") if address else memoryview(b"")
+
+    def calls(self, program: str) -> frozenset[int]:
+        """The helper numbers in a program's instructions (struct bpf_insn, include/uapi/linux/bpf.h)."""
+        pointer = self._programs[program]
+        raw = ct.string_at(self._lib.bpf_program__insns(pointer), 8 * self._lib.bpf_program__insn_cnt(pointer))
+        # code, dst:4 src:4, off, imm; src 0 means a helper, not a function of ours or of the kernel.
+        return frozenset(
+            int.from_bytes(raw[at + 4 : at + 8], "little")
+            for at in range(0, len(raw), 8)
+            if raw[at] == _CALL and raw[at + 1] >> 4 == 0
+        )
+
+    def load(self) -> None:
+        """Create the maps and load the programs.
+
+        Raises
+        ------
+        VerifierError
+            With the whole log, when the verifier refuses a program.
+        PrivilegeError
+            When the kernel says EPERM; names what is missing.
+        AttachError
+            When a hook that the verifier has to know is not named, or does not exist.
+        LoadError
+            For anything else.
+        """
+        with self._lock, mmap.mmap(-1, _LOG_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as log:
+            self._open()
+            for name, pointer in self._programs.items():
+                self._aim(name, pointer)
+            view = (ct.c_char * _LOG_SIZE).from_buffer(log)
+            for pointer in self._programs.values():
+                self._lib.bpf_program__set_log_buf(pointer, ct.addressof(view), _LOG_SIZE)
+            for pointer in self._maps.values():
+                # The value type of a ring buffer names its records for us; the kernel wants no value size there.
+                if self._lib.bpf_map__type(pointer) == _RINGBUF:
+                    self._lib.bpf_map__set_value_size(pointer, 0)
+                # libbpf makes a section mappable only if one of its variables is not static.
+                if self._lib.bpf_map__is_internal(pointer):
+                    flags = self._lib.bpf_map__map_flags(pointer)
+                    self._lib.bpf_map__set_map_flags(pointer, flags | _MMAPABLE)
+            try:
+                with _listening() as lines:
+                    status = self._lib.bpf_object__load(self._object)
+            finally:
+                del view  # the mapping cannot be closed while ctypes looks into it
+                for pointer in self._programs.values():
+                    self._lib.bpf_program__set_log_buf(pointer, None, 0)
+            text = log[: log.find(b"\0")].decode("utf-8", "replace") if status else ""
+        if status:
+            raise explain.load_failed(-status, lines, text)
+        self._loaded = True
+
+    def attach(self, program: str, target: str | None) -> LinkInfo:
+        """Attach one program; the target defaults to the one that its section names.
+
+        Raises
+        ------
+        HookNotFoundError
+            When the target does not exist; names the nearest that do.
+        AttachError
+            When the kernel refuses.
+        PrivilegeError
+            When it refuses for lack of privilege.
+        """
+        with self._lock:
+            self._open()
+            pointer, section = self._programs[program], self._section(program)
+            parsed = parse_section(section)
+            target = target or self._target(program)
+            if not parsed.attachable:
+                raise AttachError(
+                    f"{program}: {parsed.reason}",
+                    hint=f"attach it with attach=False and run it with test_run('{program}')",
+                )
+            self._check_target(program, parsed, target)
+            with _listening() as lines:
+                ct.set_errno(0)
+                link = self._attach_call(parsed.kind, target)(pointer)
+                error = ct.get_errno()
+                if link:
+                    self._numbers += 1
+                    self._links[self._numbers] = link
+            if not link:
+                raise explain.attach_failed(program, parsed, target, error, lines)
+            return LinkInfo(self._numbers, program, parsed.kind, target, self._lib.bpf_link__fd(link))
+
+    def detach(self, link: LinkInfo) -> None:
+        """Detach one link; harmless when it is gone already."""
+        with self._lock:
+            pointer = self._links.pop(link.number, None)
+            if pointer:
+                self._lib.bpf_link__destroy(pointer)
+
+    def iterate(self, link: LinkInfo) -> int:
+        """A file descriptor whose reads run the iterator once over everything."""
+        fd: int = self._lib.bpf_iter_create(link.fd)
+        if fd < 0:
+            raise AttachError(f"{link.program}: cannot open the iterator: {os.strerror(-fd)}", errno=-fd)
+        return fd
+
+    def test_run(self, program: str, run: TestRun) -> TestResult:
+        """Run a program in the kernel with the given packet or context.
+
+        Needs Linux 4.12 or later; which program types can be run so depends on the kernel.
+        """
+        self._open()
+        # The kernel refuses an output buffer for programs that have no packet.
+        space = ct.create_string_buffer(len(run.data) + 256) if run.data is not None else None
+        options = _libbpf.TestRunOpts(sz=ct.sizeof(_libbpf.TestRunOpts), repeat=run.repeat if run.repeat > 1 else 0)
+        if run.data is not None:
+            data = ct.create_string_buffer(run.data, len(run.data))
+            options.data_in, options.data_size_in = ct.addressof(data), len(run.data)
+            options.data_out, options.data_size_out = ct.addressof(space), len(space)  # type: ignore[arg-type]
+        if run.ctx is not None:
+            context = ct.create_string_buffer(run.ctx, len(run.ctx))
+            options.ctx_in, options.ctx_size_in = ct.addressof(context), len(run.ctx)
+        status = self._lib.bpf_prog_test_run_opts(self._lib.bpf_program__fd(self._programs[program]), ct.byref(options))
+        if status:
+            raise explain.test_run_failed(program, self._section(program), -status)
+        out = space.raw[: options.data_size_out] if space is not None else b""
+        return TestResult(options.retval, out, options.duration)
+
+    def close(self) -> None:
+        """Detach everything and free the object; its maps stay only as long as somebody holds their descriptors."""
+        with self._lock:
+            for pointer in reversed(self._links.values()):
+                self._lib.bpf_link__destroy(pointer)
+            self._links.clear()
+            if self._object:
+                self._lib.bpf_object__close(self._object)
+                self._object = None
+
+    def _open(self) -> None:
+        if not self._object:
+            raise SessionError("this object is closed", hint="load the cell again")
+
+    def _walk(self, following: Callable[..., int], name: Callable[..., bytes]) -> Iterator[tuple[str, int]]:
+        pointer = following(self._object, None)
+        while pointer:
+            yield name(pointer).decode(), pointer
+            pointer = following(self._object, pointer)
+
+    def _is_loaded(self, pointer: int) -> bool:
+        # A section that starts with a question mark is left out, and .text holds functions that programs call.
+        section: bytes = self._lib.bpf_program__section_name(pointer)
+        return section != b".text" and bool(self._lib.bpf_program__autoload(pointer))
+
+    def _map_name(self, name: str, pointer: int) -> str:
+        # libbpf calls the section .rodata of the object "opens" "opens.rodata"; here it is the section's name.
+        internal = self._lib.bpf_map__is_internal(pointer)
+        return name[name.index(".") :] if internal and "." in name else name
+
+    def _read_btf(self) -> bytes:
+        btf, size = self._lib.bpf_object__btf(self._object), ct.c_uint32()
+        data = self._lib.btf__raw_data(btf, ct.byref(size)) if btf else None
+        return ct.string_at(data, size.value) if data else b""
+
+    def _section(self, program: str) -> str:
+        return str(self._lib.bpf_program__section_name(self._programs[program]).decode())
+
+    def _program_info(self, name: str, pointer: int) -> ProgramInfo:
+        section, insns = self._section(name), self._lib.bpf_program__insn_cnt(pointer)
+        if not self._loaded:
+            return ProgramInfo(name, section, insns)
+        fd = self._lib.bpf_program__fd(pointer)
+        info, size = _libbpf.ProgInfo(), ct.c_uint32(ct.sizeof(_libbpf.ProgInfo))
+        status = self._lib.bpf_obj_get_info_by_fd(fd, ct.byref(info), ct.byref(size))
+        if status:
+            raise EbpflabError(f"{name}: the kernel gives no information: {os.strerror(-status)}", stage="load")
+        return ProgramInfo(
+            name,
+            section,
+            insns=info.xlated_prog_len // 8,
+            type=info.type,
+            fd=fd,
+            id=info.id,
+            tag=bytes(info.tag).hex(),
+            jited=bool(info.jited_prog_len),
+            run_cnt=info.run_cnt,
+            run_ns=info.run_time_ns,
+        )
+
+    def _aim(self, name: str, pointer: int) -> None:
+        # A BTF-typed hook is part of the program: another target has to be set before the verifier runs.
+        parsed = parse_section(self._section(name))
+        if parsed.kind not in _TYPED:
+            return
+        target = self._target(name)
+        self._check_target(name, parsed, target)
+        if target == parsed.target:
+            return
+        with _listening() as lines:
+            status = self._lib.bpf_program__set_attach_target(pointer, 0, target.encode())
+        if status:
+            raise explain.attach_failed(name, parsed, target, -status, lines)
+
+    def _target(self, name: str) -> str:
+        section = self._section(name)
+        return self._targets.get(name) or self._targets.get(section) or parse_section(section).target
+
+    def _check_target(self, name: str, parsed: Section, target: str) -> None:
+        if not target:
+            raise AttachError(
+                f'{name}: SEC("{parsed.prefix}") does not say where to attach',
+                hint=f'write SEC("{parsed.prefix}/{parsed.type.target}"), or give --attach {name}=TARGET',
+            )
+        if parsed.kind in _TYPED and target != self._target(name):
+            raise AttachError(
+                f"{name} is verified for {self._target(name)} and cannot move to {target}",
+                hint=f"load the cell again with --attach {name}={target} (targets= in Python)",
+            )
+
+    def _attach_call(self, kind: str, target: str) -> Callable[[int], Any]:
+        # The call that attaches a program of this kind to this target.
+        lib = self._lib
+        if kind == "tracepoint":
+            category, event = tracepoint_target(target)
+            return lambda p: lib.bpf_program__attach_tracepoint(p, category.encode(), event.encode())
+        if kind == "raw_tracepoint":
+            return lambda p: lib.bpf_program__attach_raw_tracepoint(p, target.encode())
+        if kind in ("uprobe", "uretprobe"):
+            place = uprobe_target(target)
+            options = _libbpf.UprobeOpts(sz=ct.sizeof(_libbpf.UprobeOpts), retprobe=kind == "uretprobe")
+            options.func_name = place.function.encode() if place.function else None
+            path = str(Path(place.path)) if place.path.startswith("/") else place.path
+            return lambda p: lib.bpf_program__attach_uprobe_opts(p, -1, path.encode(), place.offset, ct.byref(options))
+        return lib.bpf_program__attach

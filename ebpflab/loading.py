@@ -1,0 +1,96 @@
+"""The whole line in one call: :func:`load` takes a source from text to attached programs."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import line, registry
+from .session import Session, Stage
+from .store import Keep
+
+_numbers = itertools.count(1)
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    engine: str = "auto",
+    attach: bool = True,
+    targets: Mapping[str, str] | None = None,
+    vars: Mapping[str, Any] | None = None,
+    keep: str | float | None = None,
+    unsafe: bool = False,
+    events: Mapping[str, str] | None = None,
+) -> Session:
+    """Compile, load and attach BPF programs, and start collecting what they send.
+
+    Parameters
+    ----------
+    source
+        C text; the path of a ``.c``, ``.bpf.c`` or ``.o`` file; or the name of a tool in ``bpf_src``.
+    name
+        A name for the session. A live session of the same name is replaced: closed once the new one is attached.
+    engine
+        ``"auto"`` or ``"libbpf"``.
+    attach
+        Whether to attach after loading.
+    targets
+        Where to attach, by section or function name, when it is not where the section says.
+    vars
+        Global variables to set before the verifier runs.
+    keep
+        History to keep of each stream: rows (``1e6``), bytes (``"200MB"``) or seconds (``"60s"``).
+    unsafe
+        Whether to allow helpers that can harm the machine.
+    events
+        Record types of buffers whose definition does not name them: ``{"events": "open_event"}``.
+
+    Returns
+    -------
+    Session
+        Also a context manager.
+
+    Raises
+    ------
+    EbpflabError
+        One of its children, for each stage; running sessions stay as they were.
+
+    Examples
+    --------
+    >>> s = ebpflab.load('SEC("raw_tp/sys_enter") int h(void *ctx) { return 0; }')
+    >>> s.close()
+    """
+    label = name or f"bpf{next(_numbers)}"
+    stages: list[Stage] = []
+
+    @contextlib.contextmanager
+    def stage(title: str) -> Iterator[line.Outcome]:
+        start, outcome = time.perf_counter(), line.Outcome()
+        yield outcome
+        stages.append(Stage(title, (time.perf_counter() - start) * 1000, outcome.detail))
+
+    history = Keep.parse(keep)
+    prepared = line.prepare(source, engine, dict(targets or {}), dict(events or {}), stage)
+    with stage("open"):
+        handle = line.open_object(prepared, label)
+    with contextlib.ExitStack() as undo:
+        undo.callback(handle.close)
+        session = Session(prepared, label, handle, stages)
+        undo.callback(session.close)
+        line.check(handle, prepared, session.vars, dict(vars or {}), unsafe=unsafe)
+        with stage("load + verify") as outcome, line.located(prepared.cell, label):
+            session._load(history, dict(events or {}))
+            outcome.detail = f"{sum(p.insns for p in handle.programs())} instructions"
+        if attach:
+            with stage("attach") as outcome, line.located(prepared.cell, label):
+                session.attach()
+                outcome.detail = f"{len(session._links)} link{'s' if len(session._links) != 1 else ''}"
+        undo.pop_all()
+    registry.add(session)
+    return session

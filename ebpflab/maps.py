@@ -1,0 +1,242 @@
+"""Global variables of a program as a mapping, and the loss counters of the prelude."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from .btf import Btf, Kind, variables
+from .engines.base import Handle
+from .errors import CellError, DecodeError, SessionError
+from .similar import nearest
+
+_SECTIONS = (".rodata", ".data", ".bss")
+_LOSS_SECTION = ".data.ebpflab"
+_BPF_F_MMAPABLE = 1 << 10
+_SITE = struct.Struct("128sII")  # struct ebpflab_loss up to its counters, see compile/include/ebpflab.h
+
+
+@dataclass(frozen=True)
+class _Variable:
+    section: str
+    offset: int
+    size: int
+    format: str  # of the struct module; "" when the type is no scalar
+    c_type: str
+
+
+class _Section:
+    # The bytes of one section: libbpf's initial image before load, the map's own pages after it.
+    def __init__(self, handle: Handle, name: str) -> None:
+        self._handle, self._name = handle, name
+        self._pages: mmap.mmap | None = None
+
+    def bytes(self) -> memoryview:
+        return memoryview(self._pages) if self._pages is not None else self._handle.initial(self._name)
+
+    def map_pages(self, fd: int, size: int) -> None:
+        # A copy of the descriptor is not needed: a mapping holds its own reference to the map.
+        length = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        writable = not self._name.startswith(".rodata")
+        self._pages = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
+
+    def close(self) -> None:
+        self._pages = None  # the mapping goes when the last thread that reads it lets go
+
+
+class Variables(MutableMapping[str, Any]):
+    """The global variables of a session: ``s.vars["limit"] = 10``.
+
+    Variables of ``.data`` and ``.bss`` can be read and written at any time; ``const volatile`` ones
+    (``.rodata``) are set before the program is loaded and are constants to the verifier from then on.
+    Scalars are Python numbers and bools, arrays of ``char`` are str, anything else is bytes.
+
+    Raises
+    ------
+    KeyError
+        For a name that the program does not define.
+    SessionError
+        When a constant is written after load, or the session is closed.
+
+    Examples
+    --------
+    >>> s.vars["min_ns"] = 1_000_000
+    >>> s.vars["dropped"]
+    0
+    """
+
+    def __init__(self, handle: Handle, btf: Btf) -> None:
+        self._sections: dict[str, _Section] = {}
+        self._variables: dict[str, _Variable] = {}
+        self._state = "open"
+        for info in handle.maps():
+            base = next((s for s in _SECTIONS if info.name == s or info.name.startswith(s + ".")), None)
+            if not info.internal or base is None or info.name.startswith((_LOSS_SECTION, ".rodata.str")):
+                continue
+            self._sections[info.name] = _Section(handle, info.name)
+            for name, type_id, offset, size in variables(btf, info.name):
+                self._variables[name] = _Variable(info.name, offset, size, _format(btf, type_id), btf.c_type(type_id))
+
+    def loaded(self, handle: Handle) -> None:
+        # From here on the kernel's copy is the real one.
+        for info in handle.maps():
+            if info.name in self._sections and info.flags & _BPF_F_MMAPABLE and info.fd is not None:
+                self._sections[info.name].map_pages(info.fd, info.value_size)
+        self._state = "loaded"
+
+    def close(self) -> None:
+        self._state = "closed"
+        for section in self._sections.values():
+            section.close()
+
+    def __getitem__(self, name: str) -> Any:
+        variable = self._find(name)
+        raw = bytes(self._bytes(variable)[variable.offset : variable.offset + variable.size])
+        if variable.format == "s":
+            return raw.split(b"\0")[0].decode("utf-8", "replace")
+        return struct.unpack(variable.format, raw)[0] if variable.format else raw
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        variable = self._find(name)
+        if self._state == "loaded" and variable.section.startswith(".rodata"):
+            raise SessionError(
+                f"{name} is a constant of the loaded program",
+                hint=f"set it at load: ebpflab.load(..., vars={{'{name}': ...}}) or %%bpf --var {name}=...",
+            )
+        self._bytes(variable)[variable.offset : variable.offset + variable.size] = _pack(name, variable, value)
+
+    def __delitem__(self, name: str) -> None:
+        raise SessionError("global variables of a program cannot be deleted")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def __repr__(self) -> str:
+        if self._state == "closed":
+            return "<variables of a closed session>"
+        return (
+            "\n".join(f"{v.c_type} {name} = {self[name]!r}  ({v.section})" for name, v in self._variables.items())
+            or "<none>"
+        )
+
+    def _find(self, name: str) -> _Variable:
+        if name not in self._variables:
+            near = nearest(name, list(self._variables))
+            raise KeyError(
+                f"the program has no global variable {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
+            )
+        return self._variables[name]
+
+    def _bytes(self, variable: _Variable) -> memoryview:
+        if self._state == "closed":
+            raise SessionError("the session is closed", hint="read variables before close(), or load the cell again")
+        return self._sections[variable.section].bytes()
+
+
+def set_before_load(variables_: Variables, values: Mapping[str, Any]) -> None:
+    """Set the variables of ``--var``; raises CellError for a name or a value that does not fit."""
+    for name, value in values.items():
+        try:
+            variables_[name] = value
+        except KeyError as error:
+            known = ", ".join(variables_) or "none"
+            raise CellError(str(error.args[0]), hint=f"global variables of this cell: {known}") from None
+        except (struct.error, OverflowError, TypeError, ValueError, DecodeError) as error:
+            raise CellError(f"--var {name}={value!r}: {error}", hint="give a value of the variable's C type") from error
+
+
+def _format(btf: Btf, type_id: int) -> str:
+    # The struct module's letter for a scalar type, "s" for text, "" for anything else.
+    found = btf.strip(type_id)
+    size = btf.sizeof(found.id)
+    if found.kind is Kind.ARRAY:
+        element = btf.strip(found.type_id)
+        return "s" if element.kind is Kind.INT and element.size == 1 and element.name == "char" else ""
+    if found.kind is Kind.FLOAT:
+        return {4: "<f", 8: "<d"}.get(size, "")
+    if found.kind is Kind.INT and found.boolean:
+        return "?"
+    if found.kind in (Kind.INT, Kind.ENUM, Kind.ENUM64, Kind.PTR):
+        letter = {1: "b", 2: "h", 4: "i", 8: "q"}.get(size, "")
+        return f"<{letter if found.signed else letter.upper()}" if letter else ""
+    return ""
+
+
+def _pack(name: str, variable: _Variable, value: Any) -> bytes:
+    if variable.format == "s":
+        if not isinstance(value, (str, bytes)):  # bytes(3) would be three NULs
+            raise TypeError(f"{name} is {variable.c_type}: give text in quotes, such as '{value}'")
+        data = value.encode() if isinstance(value, str) else value
+        if len(data) >= variable.size:
+            raise ValueError(f"{len(data)} bytes do not fit into {variable.c_type}")
+        return data.ljust(variable.size, b"\0")
+    if variable.format:
+        return struct.pack(variable.format, value)
+    if not isinstance(value, bytes) or len(value) != variable.size:
+        raise ValueError(f"{name} is {variable.c_type}: give exactly {variable.size} bytes")
+    return value
+
+
+class LossCounters:
+    """Records that full buffers refused, counted by the prelude at each call site and CPU.
+
+    ``of(buffer)`` is None when the object was not compiled with the prelude: then nobody counts.
+    """
+
+    def __init__(self, handle: Handle, btf: Btf, buffers: list[str], *, prelude: bool) -> None:
+        self._pages: mmap.mmap | None = None
+        self._sites: dict[str, list[tuple[int, int, int]]] = {}  # buffer -> (line, offset of counters, number of CPUs)
+        self._last: dict[str, list[int]] = {}
+        self._buffers = buffers
+        # A program of the prelude that never sends has no call site, and has lost nothing.
+        self.counted = prelude
+        info = next((m for m in handle.maps() if m.name == _LOSS_SECTION), None)
+        if info is None or info.fd is None:
+            return
+        raw = bytes(handle.initial(_LOSS_SECTION))
+        length = -(-info.value_size // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._pages = mmap.mmap(info.fd, length, mmap.MAP_SHARED, mmap.PROT_READ)
+        self.counted = True
+        for _, type_id, offset, _size in variables(btf, _LOSS_SECTION):
+            if btf.strip(type_id).name == "ebpflab_loss":
+                text, line, cpus = _SITE.unpack_from(raw, offset)
+                name = self._buffer(text.split(b"\0")[0].decode(), buffers)
+                self._sites.setdefault(name, []).append((line, offset + _SITE.size, cpus))
+
+    @staticmethod
+    def _buffer(expression: str, buffers: list[str]) -> str:
+        # The buffer that a call site names: `&events`, or the only one there is when it came as a parameter.
+        name = expression.strip("&() ")
+        if name in buffers:
+            return name
+        return buffers[0] if len(buffers) == 1 else "?"
+
+    def per_cpu(self, buffer: str) -> list[int] | None:
+        """Lost records of a buffer by CPU; the sites of unknown buffers count to every one."""
+        if not self.counted:
+            return None
+        pages = self._pages  # another thread may close meanwhile
+        if pages is None:
+            return self._last.get(buffer, [])
+        totals: list[int] = []
+        for _, offset, cpus in self._sites.get(buffer, []) + self._sites.get("?", []):
+            counts = struct.unpack_from(f"<{cpus}Q", pages, offset)
+            totals = [a + b for a, b in zip(totals or [0] * cpus, counts, strict=True)]
+        return totals
+
+    def of(self, buffer: str) -> int | None:
+        """Lost records of a buffer so far."""
+        counts = self.per_cpu(buffer)
+        return None if counts is None else sum(counts)
+
+    def close(self) -> None:
+        """Keep the last counts and let the map go."""
+        if self._pages is not None:
+            self._last = {name: self.per_cpu(name) or [] for name in self._buffers}
+            self._pages = None

@@ -1,0 +1,357 @@
+"""A session: one cell on its way from text to attached programs, and everything that it owns.
+
+:func:`ebpflab.load` walks the line once (cell, compile, open, load, attach); the session owns every handle
+and closes them in reverse. A killed process leaves nothing in the kernel either, because everything hangs
+on its file descriptors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from . import line, registry
+from .btf import Btf
+from .cell import Cell
+from .engines.base import Handle, LinkInfo, TestRun
+from .errors import CellError, SessionError
+from .events import Events
+from .maps import LossCounters, Variables
+from .program_types import parse_section
+from .records import RecordTypes, record_types
+from .similar import nearest
+from .store import Keep, RecordStore
+from .stream import Drain, RingBuffer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the line: its name, how long it took, what came out."""
+
+    name: str
+    ms: float
+    detail: str = ""
+
+
+class Session:
+    """A loaded cell; made by :func:`ebpflab.load`, and a context manager that closes itself.
+
+    Attributes
+    ----------
+    name : str
+        The name it was given, or ``bpf1``, ``bpf2``, ...
+    engine : str
+        Who loaded it: ``libbpf``.
+    source : str
+        The C text; empty for an object file.
+    vars : Variables
+        The global variables of the program, as a mapping.
+    streams : dict of str to Events
+        The ring buffers by map name.
+    verifier_log : str
+        The verifier's log of the last refusal; empty when everything was accepted.
+
+    Examples
+    --------
+    >>> with ebpflab.load(source) as s:
+    ...     s.events.wait(10, timeout=5)
+    """
+
+    def __init__(self, prepared: line.Prepared, name: str, handle: Handle, stages: list[Stage]) -> None:
+        self.name = name
+        self.engine = prepared.engine.name
+        self.source = prepared.cell.source if prepared.cell else ""
+        self.warnings = prepared.warnings
+        self.verifier_log = ""
+        self.streams: dict[str, Events] = {}
+        self._cell: Cell | None = prepared.cell
+        self._targets = dict(prepared.targets)
+        self._handle = handle
+        self._btf = Btf.parse(handle.btf)
+        self.vars = Variables(handle, self._btf)
+        self._stages = stages
+        self._links: list[LinkInfo] = []
+        self._rings: list[RingBuffer] = []
+        self._drain: Drain | None = None
+        self._losses: LossCounters | None = None
+        self._programs = list(handle.programs())
+        self._state = "opened"
+        self._began = time.time()
+        self._lock = threading.RLock()
+
+    @property
+    def state(self) -> str:
+        """``attached``, ``loaded`` (nothing attached), ``detached`` (was attached), or ``closed``."""
+        return self._state
+
+    @property
+    def stages(self) -> pd.DataFrame:
+        """The steps of the line: stage, ms, detail."""
+        import pandas as pd
+
+        return pd.DataFrame([(s.name, s.ms, s.detail) for s in self._stages], columns=["stage", "ms", "detail"])
+
+    @property
+    def programs(self) -> pd.DataFrame:
+        """The programs: name, type, section, insns, jited, run_cnt, run_ns.
+
+        The kernel counts runs only while ``kernel.bpf_stats_enabled`` is 1.
+        """
+        import pandas as pd
+
+        if self._state != "closed":
+            self._programs = list(self._handle.programs())
+        rows = [
+            (p.name, parse_section(p.section).kind, p.section, p.insns, p.jited, p.run_cnt, p.run_ns)
+            for p in self._programs
+        ]
+        return pd.DataFrame(rows, columns=["name", "type", "section", "insns", "jited", "run_cnt", "run_ns"])
+
+    @property
+    def links(self) -> pd.DataFrame:
+        """The links: program, hook, target, state."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [(k.program, k.hook, k.target, "attached") for k in self._links],
+            columns=["program", "hook", "target", "state"],
+        )
+
+    @property
+    def events(self) -> Events:
+        """The only stream.
+
+        Raises
+        ------
+        SessionError
+            When there is none, or more than one.
+        """
+        if len(self.streams) != 1:
+            names = ", ".join(f'streams["{name}"]' for name in self.streams)
+            raise SessionError(
+                f"{self.name} has {len(self.streams) or 'no'} ring buffer{'s' if len(self.streams) != 1 else ''}",
+                hint=f"use {names}" if names else "define a map of type BPF_MAP_TYPE_RINGBUF in the cell",
+            )
+        return next(iter(self.streams.values()))
+
+    def attach(self, program: str | None = None, *, target: str | None = None) -> None:
+        """Attach one program, or all that are not attached.
+
+        Parameters
+        ----------
+        program
+            The function's name; None for all.
+        target
+            Where to, in the syntax of its section (``sched:sched_switch``, ``/bin/bash:readline``);
+            default: what the section says.
+
+        Raises
+        ------
+        HookNotFoundError
+            When the target does not exist; offers the nearest that do. What this call attached is detached again.
+        AttachError, PrivilegeError
+            When the kernel refuses.
+        SessionError
+            When the session is closed.
+        """
+        with self._lock:
+            self._alive()
+            done: list[LinkInfo] = []
+            try:
+                for name, section in self._to_attach(program):
+                    done.append(
+                        self._handle.attach(name, target or self._targets.get(name) or self._targets.get(section))
+                    )
+            except BaseException:
+                for link in done:
+                    self._handle.detach(link)
+                raise
+            self._links += done
+            if self._links:
+                self._state = "attached"
+                for events in self.streams.values():
+                    events.begin()
+
+    def detach(self) -> None:
+        """Detach every program; events that are already in a buffer still arrive, and frames stay readable."""
+        with self._lock:
+            self._alive()
+            for link in self._links:
+                self._handle.detach(link)
+            self._links.clear()
+            self._flush()
+            for events in self.streams.values():
+                events.end()
+            self._state = "detached" if self._state == "attached" else self._state
+
+    def close(self) -> None:
+        """Detach, take what is left in the buffers, free everything in the kernel; frames stay readable."""
+        with self._lock:
+            if self._state == "closed":
+                return
+            with contextlib.ExitStack() as stack:
+                # In reverse order of making, each one even if another fails.
+                stack.callback(self._forget)
+                stack.callback(self._handle.close)
+                for ring in self._rings:
+                    stack.callback(ring.close)
+                if self._losses is not None:
+                    stack.callback(self._losses.close)
+                stack.callback(self.vars.close)
+                if self._drain is not None:
+                    stack.callback(self._drain.stop)
+                for link in self._links:
+                    stack.callback(self._handle.detach, link)
+            self._links.clear()
+
+    def iterate(self, program: str | None = None) -> str:
+        """Run an attached iterator (``SEC("iter/task")``) once over everything and return what it printed.
+
+        Raises
+        ------
+        SessionError
+            When no iterator of this name is attached.
+        """
+        link = next((k for k in self._links if k.hook == "iter" and program in (None, k.program)), None)
+        if link is None:
+            raise SessionError(
+                f"{self.name} has no attached iterator{f' {program}' if program else ''}",
+                hint='an iterator is a function under SEC("iter/task"); attach() it first',
+            )
+        with open(self._handle.iterate(link), "rb") as output:  # noqa: PTH123 - a file descriptor, not a path
+            return output.read().decode("utf-8", "replace")
+
+    def test_run(
+        self, program: str | None = None, data: bytes | None = None, ctx: bytes | None = None, repeat: int = 1
+    ) -> dict[str, Any]:
+        """Run a program in the kernel without attaching it (BPF_PROG_TEST_RUN).
+
+        Parameters
+        ----------
+        program
+            The function's name; may be left out when there is only one.
+        data
+            A packet, for program types that take one: at least 14 bytes.
+        ctx
+            The context's bytes, for program types that take one.
+        repeat
+            How many times to run it.
+
+        Returns
+        -------
+        dict
+            retval, data_out (the packet afterwards), ns (nanoseconds of one run).
+
+        Raises
+        ------
+        LoadError
+            When the kernel cannot test-run this type.
+        """
+        self._alive()
+        result = self._handle.test_run(self._only(program), TestRun(data, ctx, repeat))
+        return {"retval": result.retval, "data_out": result.data_out, "ns": result.ns}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        from .formatting import text
+        from .summary import session_document
+
+        return text(session_document(self))
+
+    def _repr_html_(self) -> str:
+        from .formatting import html
+        from .summary import session_document
+
+        return html(session_document(self))
+
+    def _load(self, keep: Keep, wanted: Mapping[str, str]) -> None:
+        # Load, then start draining: attached programs must find their reader there.
+        for buffer in wanted:
+            self._check_buffer(buffer)
+        types = {name: self._record_types(name, wanted.get(name)) for name in self._buffers()}
+        self._handle.load()
+        self._state = "loaded"
+        self.vars.loaded(self._handle)
+        self._losses = LossCounters(self._handle, self._btf, list(types), prelude=self._cell is not None)
+        sinks: dict[RingBuffer, RecordStore] = {}
+        for info in self._handle.maps():
+            if info.name in types and info.fd is not None:
+                ring = RingBuffer(info.fd, info.max_entries, info.name)
+                self._rings.append(ring)
+                sinks[ring] = RecordStore(keep)
+        if sinks:
+            self._drain = Drain(sinks, name=self.name)
+            for ring, store in sinks.items():
+                self.streams[ring.name] = Events(
+                    ring.name, ring, store, self._drain, types[ring.name], self._loss(ring.name)
+                )
+            self._drain.start()
+
+    def _loss(self, buffer: str) -> Any:
+        losses = self._losses
+        return lambda: losses.of(buffer) if losses is not None else None
+
+    def _buffers(self) -> list[str]:
+        return [info.name for info in self._handle.maps() if info.type == _RINGBUF]
+
+    def _check_buffer(self, buffer: str) -> None:
+        if buffer not in self._buffers():
+            raise CellError(
+                f"--event {buffer}=...: the cell has no ring buffer of that name",
+                hint=f"ring buffers of this cell: {', '.join(self._buffers()) or 'none'}",
+            )
+
+    def _record_types(self, buffer: str, wanted: str | None) -> RecordTypes:
+        structs = (*self._cell.struct_names, *self._cell.typedef_names) if self._cell else ()
+        return record_types(buffer, self._btf, structs, wanted)
+
+    def _to_attach(self, program: str | None) -> Iterator[tuple[str, str]]:
+        # All programs but those that only test_run or another program calls; or the one asked for.
+        names = [self._only(program)] if program else [p.name for p in self._programs]
+        attached = {link.program for link in self._links}
+        for info in self._programs:
+            on_request = parse_section(info.section).type.attach == "run"
+            if info.name in names and (program or not (info.name in attached or on_request)):
+                yield info.name, info.section
+
+    def _only(self, program: str | None) -> str:
+        names = [p.name for p in self._programs]
+        if program is None and len(names) == 1:
+            return names[0]
+        if program in names:
+            return str(program)
+        if program is None:
+            raise SessionError(f"{self.name} has {len(names)} programs", hint=f"name one: {', '.join(names)}")
+        near = nearest(program, names)
+        raise SessionError(f"{self.name} has no program {program}", hint=f"did you mean {', '.join(near or names)}?")
+
+    def _flush(self) -> None:
+        if self._drain is not None:
+            self._drain.flush(timeout=2.0)
+
+    def _alive(self) -> None:
+        if self._state == "closed":
+            raise SessionError(f"{self.name} is closed", hint="run the cell again")
+
+    def _forget(self) -> None:
+        for events in self.streams.values():
+            events.end()
+        self._state = "closed"
+        registry.forget(self)

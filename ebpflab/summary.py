@@ -1,0 +1,106 @@
+# What a session looks like below its cell, as a document for `formatting`: one description, text and HTML.
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from .errors import DecodeError
+from .formatting import Head, Note, Part, Steps, Table, frame_table, number
+
+if TYPE_CHECKING:
+    from .events import Events
+    from .registry import Sessions
+    from .session import Session
+
+_TONES = {"attached": "ok", "loaded": "warning", "detached": "muted", "closed": "muted"}
+_ROWS = 5
+
+
+def session_document(session: Session, note: str = "") -> list[Part]:
+    # Head, stages, programs, buffers, the first rows of each buffer, and whatever deserves a sentence.
+    document: list[Part] = [
+        Head(session.name, session.state, _TONES.get(session.state, "warning"), f"{session.engine}, {_age(session)}"),
+        Steps(tuple((s.name, s.ms, s.detail) for s in session._stages)),
+        _programs(session),
+    ]
+    if session.streams:
+        document.append(_buffers(session))
+    for name, events in session.streams.items():
+        document.extend(_rows(name, events))
+    for warning in session.warnings[:3]:
+        document.append(
+            Note(f"{warning.message}{f' (line {warning.where.line})' if warning.where else ''}", "warning", "clang")
+        )
+    if note:
+        document.append(Note(note))
+    return document
+
+
+def sessions_document(sessions: Sessions) -> list[Part]:
+    # One row a session.
+    if not sessions:
+        return [Note("no live sessions")]
+    rows = []
+    for s in sessions:
+        stats = [events.stats() for events in s.streams.values()]
+        lost = [x["lost"] for x in stats if x["lost"] is not None]
+        rows.append(
+            (s.name, s.state, s.engine, len(s._programs), len(s._links), sum(x["received"] for x in stats),
+             sum(lost) if lost else None, _age(s))
+        )  # fmt: skip
+    return [Table(("session", "state", "engine", "programs", "links", "received", "lost", "age"), tuple(rows))]
+
+
+def progress_line(session: Session, seconds: float, total: float) -> str:
+    # One line that says how far a timed run is and what has come.
+    stats = [events.stats() for events in session.streams.values()]
+    done = min(1.0, seconds / total)
+    bar = "█" * round(20 * done) + "░" * (20 - round(20 * done))
+    lost = sum(x["lost"] or 0 for x in stats)
+    came = (
+        f"{sum(x['received'] for x in stats):,} events, {sum(x['rate'] for x in stats):,.0f}/s, {lost:,} lost"
+        if stats
+        else ""
+    )
+    return f"{session.name} {bar} {min(seconds, total):.1f} of {total:g} s  {came}".rstrip()
+
+
+def _programs(session: Session) -> Table:
+    attached = {link.program: link.target for link in session._links}
+    rows = tuple(
+        (
+            p.name,
+            p.section,
+            p.insns,
+            "attached" if p.name in attached else session.state.replace("attached", "not attached"),
+        )
+        for p in session._programs
+    )
+    tones = tuple((i, 3, "ok" if row[3] == "attached" else "muted") for i, row in enumerate(rows))
+    return Table(("program", "section", "instructions", "state"), rows, tones=tones)
+
+
+def _buffers(session: Session) -> Table:
+    rows, tones = [], []
+    for index, (name, events) in enumerate(session.streams.items()):
+        stats = events.stats()
+        rows.append((name, events.types.label(), stats["received"], stats["lost"], stats["evicted"], stats["rate"]))
+        if stats["lost"]:
+            tones.append((index, 3, "error"))
+    return Table(("buffer", "record", "received", "lost", "evicted", "per second"), tuple(rows), tones=tuple(tones))
+
+
+def _rows(name: str, events: Events) -> list[Part]:
+    try:
+        frame = events.head(_ROWS)
+    except DecodeError as error:
+        return [Note(error.what, "error", name), *([Note(error.hint, "ok", "hint")] if error.hint else [])]
+    if not len(frame):
+        return [Note("no events yet", label=name)]
+    return [frame_table(frame, f"{name}: first {len(frame)} of {number(events.stats()['received'])} events", _ROWS)]
+
+
+def _age(session: Session) -> str:
+    seconds = time.time() - session._began
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

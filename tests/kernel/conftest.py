@@ -1,0 +1,82 @@
+"""Tests on the running kernel: one gate with one reason, and a check that the kernel is left as it was.
+
+``EBPFLAB_REQUIRE_KERNEL=1`` turns the gate's skips into failures.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+import cells
+import objects
+import pytest
+
+import ebpflab
+
+_REQUIRED = os.environ.get("EBPFLAB_REQUIRE_KERNEL", "") not in ("", "0")
+
+
+@functools.cache
+def why_not() -> str | None:
+    # Nothing of ebpflab is asked here: a bug of its own must not look like a kernel that cannot.
+    tracefs = [Path(folder) for folder in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")]
+    try:
+        objects.live()
+    except OSError as error:
+        return f"bpf(2) refuses to list objects ({error.strerror}): run as root, or with CAP_BPF and CAP_SYS_ADMIN"
+    if not os.access("/sys/kernel/btf/vmlinux", os.R_OK):
+        return "the kernel has no readable BTF in /sys/kernel/btf/vmlinux"
+    if not any(os.access(folder / "events/syscalls", os.R_OK) for folder in tracefs):
+        return "tracefs is not mounted, or has no tracepoints of system calls"
+    return None
+
+
+def pytest_runtest_setup(item):
+    reason = why_not()
+    if reason is not None and _REQUIRED:
+        pytest.fail(f"EBPFLAB_REQUIRE_KERNEL is set, and {reason}", pytrace=False)
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def kernel_left_as_it_was(no_leftovers):
+    before = objects.live()
+    yield
+    ebpflab.close_all()
+    assert objects.leaked_since(before) == set(), "the test left objects in the kernel"
+
+
+@pytest.fixture
+def load():
+    """``ebpflab.load`` whose sessions are closed at the end of the test."""
+    made = []
+
+    def loading(*arguments, **options):
+        session = ebpflab.load(*arguments, **options)
+        made.append(session)
+        return session
+
+    yield loading
+    for session in made:
+        session.close()
+
+
+@pytest.fixture
+def bystander(load):
+    """A session that ran before; call it to see that it still receives exactly what is sent."""
+    session = load(cells.GETPPID, name="bystander", vars={"only": os.getpid()})
+
+    def still_receives():
+        before = session.events.stats()["received"]
+        cells.call_getppid(7)
+        assert session.events.wait(before + 7, timeout=5)
+        frame = session.events.df(last=7)
+        assert session.state == "attached"
+        assert session.events.stats()["received"] == before + 7
+        assert frame["pid"].tolist() == [os.getpid()] * 7
+
+    still_receives()
+    return still_receives

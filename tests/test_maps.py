@@ -1,0 +1,378 @@
+"""Global variables and loss counters over the sections that clang made of ``data/btf/globals.c``.
+
+The maps of the fake handle are anonymous files: what the tests write into them is what a kernel's program would.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from ebpflab.btf import Btf
+from ebpflab.engines.base import MapInfo
+from ebpflab.errors import CellError, SessionError
+from ebpflab.maps import LossCounters, Variables, set_before_load
+
+DATA = Path(__file__).parent / "data" / "btf"
+MMAPABLE = 1 << 10  # BPF_F_MMAPABLE, include/uapi/linux/bpf.h
+CPUS = 4  # slots of a counter in globals.c
+
+
+def dump():
+    return json.loads((DATA / "globals.json").read_text())["types"]
+
+
+def offset_of(name):
+    """Where bpftool's dump of the BTF has a variable: section and offset."""
+    types = {t["id"]: t for t in dump()}
+    sections = [t for t in types.values() if t["kind"] == "DATASEC"]
+    return next((s["name"], v["offset"]) for s in sections for v in s["vars"] if types[v["type_id"]]["name"] == name)
+
+
+class FakeHandle:
+    """An opened object with one map per section; loading gives each map its pages, as libbpf does."""
+
+    def __init__(self):
+        read = {".data": ".data", ".rodata": ".rodata", ".data.ebpflab": ".data.ebpflab"}
+        self.images = {name: bytearray((DATA / f"globals{file}").read_bytes()) for name, file in read.items()}
+        self.images[".bss"] = bytearray(16)
+        self.images[".data.custom"] = bytearray(struct.pack("<Q", 77))
+        self.images[".rodata.str1.1"] = bytearray(b"a string\0")
+        self.fds = {}
+
+    def initial(self, name):
+        return memoryview(self.images[name])
+
+    def maps(self):
+        internal = [
+            MapInfo(name, 2, 4, len(image), 1, MMAPABLE, internal=True, fd=self.fds.get(name))
+            for name, image in self.images.items()
+        ]
+        return [
+            *internal,
+            MapInfo("typed", 27, 0, 0, 4096, 0, internal=False),
+            MapInfo(".data", 2, 4, 4, 1, 0, internal=False),
+        ]
+
+    def load(self):
+        for name, image in self.images.items():
+            fd = os.memfd_create(name)
+            os.write(fd, image)
+            os.ftruncate(fd, -(-len(image) // mmap.PAGESIZE) * mmap.PAGESIZE)
+            self.fds[name] = fd
+
+    def kernel_reads(self, name, size):
+        section, offset = offset_of(name)
+        return os.pread(self.fds[section], size, offset)
+
+    def kernel_writes(self, name, data):
+        section, offset = offset_of(name)
+        os.pwrite(self.fds[section], data, offset)
+
+    def close(self):
+        for fd in self.fds.values():
+            os.close(fd)
+
+
+@pytest.fixture(scope="module")
+def btf():
+    return Btf.parse((DATA / "globals.BTF").read_bytes())
+
+
+@pytest.fixture
+def handle():
+    made = FakeHandle()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def variables(handle, btf):
+    made = Variables(handle, btf)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def loaded(handle, variables):
+    handle.load()
+    variables.loaded(handle)
+    return variables
+
+
+INITIAL = {  # as globals.c has them
+    "tiny": 200,
+    "below": -100,
+    "port": 65500,
+    "minus": -70000,
+    "first": 4000000000,
+    "far": -6000000000,
+    "wide": 0xFEDCBA9876543210,
+    "yes": True,
+    "half": 1.5,
+    "third": -0.1,
+    "label": "hello",
+    "mode": 9,
+    "depth": 2**32 - 7,  # -7; clang 14 does not write down that an enum is signed
+    "pair": struct.pack("<II", 1, 2),
+    "numbers": struct.pack("<III", 10, 20, 30),
+    "seen": 0,
+    "pointer": 0,
+    "only": 5,
+    "verbose": False,
+    "path": "/etc",
+    "kept": 77,
+}
+CHANGED = {
+    "tiny": 0,
+    "below": 127,
+    "port": 1,
+    "minus": -(2**31),
+    "first": 2**32 - 1,
+    "far": 2**63 - 1,
+    "wide": 2**64 - 1,
+    "yes": False,
+    "half": -0.25,
+    "third": 1e300,
+    "label": "a név of é",
+    "mode": 3,
+    "depth": 2**32 - 1,
+    "pair": bytes(range(8)),
+    "numbers": b"x" * 12,
+    "seen": 17,
+    "pointer": 2**63,
+    "kept": 78,
+}
+
+
+@pytest.mark.parametrize("state", ["opened", "loaded"])
+def test_variables_have_the_values_of_the_c_source(variables, handle, state):
+    if state == "loaded":
+        handle.load()
+        variables.loaded(handle)
+    assert dict(variables) == INITIAL
+    assert {name: type(value) for name, value in variables.items()} == {
+        name: type(value) for name, value in INITIAL.items()
+    }
+    assert len(variables) == len(INITIAL)
+    assert "yes" in variables
+    assert "site_a" not in variables
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_what_is_written_after_load_is_what_the_kernel_reads_and_its_neighbours_stay(loaded, handle, name):
+    loaded[name] = CHANGED[name]
+    assert dict(loaded) == {**INITIAL, name: CHANGED[name]}
+    codes = {"tiny": "B", "below": "b", "port": "H", "minus": "i", "far": "q", "yes": "?", "half": "f", "third": "d"}
+    shapes = {
+        **dict.fromkeys(("first", "mode", "depth"), "I"),
+        **dict.fromkeys(("wide", "seen", "pointer", "kept"), "Q"),
+    }
+    shapes |= codes
+    if name in shapes:
+        packed = struct.pack("<" + shapes[name], CHANGED[name])
+    else:
+        packed = {"label": "a név of é".encode().ljust(16, b"\0")}.get(name, CHANGED[name])
+    assert handle.kernel_reads(name, len(packed)) == packed
+
+
+def test_what_the_kernel_writes_is_what_is_read(loaded, handle):
+    handle.kernel_writes("seen", struct.pack("<Q", 123456789))
+    handle.kernel_writes("label", b"sixteen letters!")
+    assert (loaded["seen"], loaded["label"]) == (123456789, "sixteen letters!")
+    handle.kernel_writes("label", b"bad \xff\0")
+    assert loaded["label"] == "bad \ufffd"
+
+
+def test_constants_are_set_before_load_and_are_constants_after_it(variables, handle):
+    variables["only"] = 42
+    variables["path"] = "/tmp"
+    handle.load()
+    variables.loaded(handle)
+    assert (variables["only"], variables["path"]) == (42, "/tmp")
+    assert handle.kernel_reads("only", 4) == struct.pack("<I", 42)
+    with pytest.raises(SessionError, match="only is a constant of the loaded program") as caught:
+        variables["only"] = 43
+    assert "--var only=" in caught.value.hint
+    assert variables["only"] == 42
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tiny", 256),
+        ("tiny", -1),
+        ("below", 128),
+        ("first", 2**32),
+        ("far", 2**63),
+        ("wide", -1),
+        ("first", 1.5),
+        ("first", "7"),
+        ("half", "x"),
+        ("mode", "ALL"),
+        ("label", "x" * 16),
+        ("label", "é" * 8),
+        ("label", 3),
+        ("label", True),
+        ("label", [1, 2]),
+        ("label", None),
+        ("path", b"12345678"),
+        ("pair", b"1234567"),
+        ("pair", (1, 2)),
+        ("numbers", [1, 2, 3]),
+        ("half", 1e300),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_and_changes_nothing(variables, name, value):
+    with pytest.raises(CellError, match=f"--var {name}=") as caught:
+        set_before_load(variables, {name: value})
+    assert caught.value.hint
+    assert dict(variables) == INITIAL
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, False), (1, True), (True, True)])
+def test_a_bool_takes_zero_and_one(variables, value, expected):
+    set_before_load(variables, {"yes": value})
+    assert variables["yes"] is expected
+
+
+def test_text_may_be_bytes_and_leaves_nothing_of_what_was_there(variables, handle):
+    variables["label"] = b"ab"
+    section, at = offset_of("label")
+    assert bytes(handle.images[section][at : at + 16]) == b"ab".ljust(16, b"\0")
+
+
+def test_an_unknown_name_is_a_key_error_with_the_nearest_and_a_cell_error_at_load(variables):
+    for access in (lambda: variables["frist"], lambda: variables.__setitem__("frist", 1)):
+        with pytest.raises(KeyError, match="no global variable 'frist'; did you mean first"):
+            access()
+    with pytest.raises(CellError, match="no global variable 'frist'") as caught:
+        set_before_load(variables, {"frist": 1})
+    assert "global variables of this cell: tiny, below" in caught.value.hint
+    assert variables.get("frist") is None
+
+
+def test_a_variable_cannot_be_deleted(variables):
+    with pytest.raises(SessionError, match="cannot be deleted"):
+        del variables["first"]
+
+
+def test_a_closed_session_says_so_and_its_names_stay(loaded):
+    loaded.close()
+    loaded.close()
+    with pytest.raises(SessionError, match="closed") as caught:
+        loaded["first"]
+    assert caught.value.hint
+    with pytest.raises(SessionError, match="closed"):
+        loaded["first"] = 1
+    assert set(loaded) == set(INITIAL)
+    assert "closed" in repr(loaded)
+
+
+def test_the_variables_show_themselves_as_c_with_their_values(variables):
+    lines = repr(variables).splitlines()
+    assert len(lines) == len(INITIAL)
+    assert "u32 first = 4000000000  (.data)" in lines
+    assert "char[16] label = 'hello'  (.data)" in lines
+    assert any("only = 5  (.rodata)" in line for line in lines)
+
+
+def open_descriptors():
+    return sorted(entry.name for entry in os.scandir("/proc/self/fd"))
+
+
+def test_no_descriptor_is_left_open(handle, btf):
+    handle.load()
+    before = open_descriptors()
+    variables = Variables(handle, btf)
+    variables.loaded(handle)
+    variables["seen"] = 1
+    variables.close()
+    assert open_descriptors() == before
+
+
+# --- Loss ---------------------------------------------------------------------------------------------------
+
+COUNTERS_AT = 128 + 4 + 4  # struct ebpflab_loss up to `lost`
+SITES = {"site_a": "events", "site_b": "events", "site_c": "others", "site_d": "?"}
+
+
+def lose(handle, site, *counts):
+    section, offset = offset_of(site)
+    os.pwrite(handle.fds[section], struct.pack(f"<{CPUS}Q", *counts), offset + COUNTERS_AT)
+
+
+@pytest.fixture
+def counters(handle, btf):
+    handle.load()
+    made = LossCounters(handle, btf, ["events", "others"], prelude=True)
+    yield made
+    made.close()
+
+
+def test_nothing_is_lost_at_first(counters):
+    assert [counters.of(name) for name in ("events", "others")] == [0, 0]
+    assert counters.per_cpu("events") == [0] * CPUS
+
+
+def test_losses_are_added_up_by_buffer_and_cpu_over_all_call_sites(counters, handle):
+    lose(handle, "site_a", 1, 2, 3, 4)
+    lose(handle, "site_b", 10, 0, 0, 2**40)
+    lose(handle, "site_c", 0, 0, 500, 0)
+    assert counters.per_cpu("events") == [11, 2, 3, 4 + 2**40]
+    assert counters.of("events") == 20 + 2**40
+    assert counters.of("others") == 500
+
+
+def test_a_site_that_does_not_name_its_buffer_counts_to_each(counters, handle):
+    lose(handle, "site_d", 0, 7, 0, 0)
+    assert (counters.of("events"), counters.of("others")) == (7, 7)
+
+
+def test_with_one_buffer_every_site_is_its_own(handle, btf):
+    handle.load()
+    counters = LossCounters(handle, btf, ["only_one"], prelude=True)
+    for site in SITES:
+        lose(handle, site, 1, 0, 0, 0)
+    assert counters.of("only_one") == 4
+    counters.close()
+
+
+def test_the_last_counts_stay_after_close(counters, handle):
+    lose(handle, "site_a", 1, 2, 3, 4)
+    lose(handle, "site_d", 0, 0, 0, 7)
+    counters.close()
+    lose(handle, "site_a", 9, 9, 9, 9)
+    counters.close()
+    assert (counters.of("events"), counters.per_cpu("events")) == (17, [1, 2, 3, 11])
+    assert counters.of("others") == 7
+
+
+def test_a_buffer_without_a_site_keeps_what_unknown_sites_lost_after_close(handle, btf):
+    handle.load()
+    counters = LossCounters(handle, btf, ["events", "silent"], prelude=True)
+    lose(handle, "site_d", 0, 0, 0, 7)
+    assert counters.of("silent") == 7
+    counters.close()
+    assert counters.of("silent") == 7
+
+
+class WithoutSites(FakeHandle):
+    def __init__(self):
+        super().__init__()
+        del self.images[".data.ebpflab"]
+
+
+@pytest.mark.parametrize(("prelude", "lost"), [(True, 0), (False, None)])
+def test_without_sites_nothing_was_lost_if_the_prelude_counts_and_else_nobody_knows(btf, prelude, lost):
+    handle = WithoutSites()
+    counters = LossCounters(handle, btf, ["events"], prelude=prelude)
+    assert counters.of("events") == lost
+    counters.close()
+    assert counters.of("events") == lost
+    handle.close()
