@@ -1,0 +1,115 @@
+"""The magics ``%%bpf`` and ``%bpf``: a line is parsed, a function of the package called, its result shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+
+import ebpflab
+
+from .. import options
+from ..errors import CellError
+from ..similar import nearest
+from .live import Output
+
+
+def _documented(function: Callable[..., Any]) -> Any:
+    # `%%bpf?` shows what the parser knows, so that the two cannot differ.
+    function.__doc__ = f"{function.__doc__}\n\n{options.parser().format_help()}"
+    return function
+
+
+@magics_class
+class BpfMagics(Magics):
+    """The magics of ebpflab."""
+
+    @no_var_expand
+    @cell_magic("bpf")
+    @_documented
+    def bpf(self, line: str, cell: str) -> None:
+        """Compile, load and attach a cell of C, and collect its events."""
+        shell: Any = self.shell
+        asked = options.parse(line)
+        session = ebpflab.load(
+            cell,
+            name=asked.name,
+            engine=asked.engine,
+            attach=asked.attach,
+            targets=asked.targets,
+            vars=asked.vars,
+            keep=asked.keep,
+            unsafe=asked.unsafe,
+            events=asked.events,
+        )
+        if asked.name:
+            shell.user_ns[asked.name] = session
+        output = Output(shell)
+        if asked.seconds is None:
+            output.show(session)
+            output.follow(session, watch=asked.watch)
+            return
+        gone = output.progress(session, asked.seconds)
+        session.detach()
+        output.show(
+            session,
+            "" if gone >= asked.seconds else f"stopped after {gone:.1f} of {asked.seconds:g} s; the events are kept",
+        )
+
+    # One name, two magics: the line magic has to be registered under its own function.
+    @no_var_expand
+    @line_magic("bpf")  # type: ignore[arg-type]
+    def bpf_line(self, line: str) -> Any:
+        """Ask the kit: ``%bpf hooks openat``, ``format sched:sched_switch``, ``ps``, ``stop [NAME]``, ``doctor``."""
+        command, _, rest = line.strip().partition(" ")
+        if command not in _COMMANDS:
+            near = nearest(command, list(_COMMANDS)) if command else ()
+            raise CellError(
+                f"there is no %bpf {command}".rstrip(),
+                hint=f"did you mean %bpf {near[0]}?" if near else f"commands: {', '.join(_COMMANDS)}",
+            )
+        return _COMMANDS[command](rest.strip())
+
+
+def _hooks(rest: str) -> Any:
+    words = rest.split()
+    kind = None
+    if "--kind" in words:
+        at = words.index("--kind")
+        if at + 1 == len(words):
+            raise CellError("--kind wants a kind of hook", hint="for example %bpf hooks openat --kind tracepoint")
+        kind = words[at + 1]
+        del words[at : at + 2]
+    return ebpflab.hooks(" ".join(words), kind)
+
+
+def _format(rest: str) -> Any:
+    if not rest:
+        raise CellError("%bpf format wants a tracepoint", hint="for example %bpf format syscalls:sys_enter_openat")
+    return ebpflab.format(rest)
+
+
+def _stop(rest: str) -> Any:
+    live = ebpflab.sessions()
+    names = rest.split()
+    known = [s.name for s in live]
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            raise CellError(
+                f"no live session is called {name}", hint=f"live sessions: {', '.join(near or known) or 'none'}"
+            )
+    for session in live:
+        if not names or session.name in names:
+            session.close()
+    return ebpflab.sessions()
+
+
+_COMMANDS: dict[str, Callable[[str], Any]] = {
+    "hooks": _hooks,
+    "format": _format,
+    "ps": lambda _: ebpflab.sessions(),
+    "stop": _stop,
+    "doctor": lambda _: ebpflab.doctor(),
+}

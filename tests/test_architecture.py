@@ -1,0 +1,261 @@
+"""Imports go one way: the table of DESIGN, section 2, held against what every module really imports."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "ebpflab"
+
+# What each module may import of this package. "x.*" stands for the package x with all that is in it, and
+# "ebpflab" for the front door.
+MAY_IMPORT = {
+    "errors": "formatting",  # lazily, to draw itself in a notebook
+    "formatting": "",
+    "similar": "",
+    "keep": "errors",
+    "snapshot": "errors",
+    "cell": "errors",
+    "options": "errors similar keep",
+    "diagnostics": "errors similar cell",
+    "toolchain": "errors",
+    "_libbpf": "errors toolchain",
+    "_native.*": "errors toolchain _native.*",
+    "compile.*": "errors cell diagnostics toolchain _libbpf btf compile.*",
+    "program_types": "errors similar",
+    "verifier": "errors verifier_messages",
+    "verifier_messages": "",
+    "btf": "errors",
+    "rules": "btf",
+    "decode": "errors btf rules",
+    "records": "errors similar btf decode",
+    "stream": "errors _native.*",
+    "store": "errors keep snapshot",
+    "frame": "errors btf decode keep snapshot store",
+    "events": "errors similar formatting keep snapshot decode records stream store frame plots",
+    "plots": "errors formatting",
+    "engines.base": "errors",
+    "engines.*": "errors verifier similar program_types _libbpf toolchain inspectors.* engines.*",
+    "maps": "errors similar formatting btf decode engines.base",
+    "inspectors.*": "errors similar formatting btf program_types inspectors.*",
+    "summary": "errors similar formatting keep program_types verifier",
+    "line": "errors similar cell diagnostics compile.* verifier program_types maps engines.* inspectors.*",
+    "registry": "errors formatting summary",  # which sessions live; it knows them as values only
+    "session": "errors similar formatting keep cell options program_types verifier btf decode records stream"
+    " store frame events maps plots line registry summary engines.* inspectors.*",
+    "loading": "errors keep cell options line registry store session",
+    "health": "errors formatting toolchain inspectors.kernel",
+    "demo": "errors",
+    "cli": "errors formatting health toolchain inspectors.* session loading options demo",
+    "__main__": "cli",
+    "jupyter.*": "ebpflab errors similar formatting keep cell options program_types health events maps plots"
+    " summary session loading registry inspectors.* jupyter.*",
+}
+
+# Who may import what from elsewhere; everybody else may not, not even inside a function.
+ONLY_IN = {
+    "ctypes": "_libbpf engines._libbpf engines.libbpf stream _native.* compile.vmlinux",
+    "IPython": "jupyter.* cli demo",
+    "ipywidgets": "jupyter.*",
+    "subprocess": "toolchain compile.spare _native.build cli",
+    "threading": "_libbpf _native.* compile.* stream store events registry session engines.* jupyter.*",
+    "pickle": "",
+}
+
+# Imported inside the functions that use them, so that `import ebpflab` stays quick.
+HEAVY = {"pandas", "pyarrow", "matplotlib", "IPython", "ipywidgets", "nbclient", "nbconvert", "nbformat"}
+NUMERIC = "stream store frame snapshot rules decode records events maps plots _native.* jupyter.*"
+STANDARD_LIBRARY_ONLY = "errors toolchain health inspectors.kernel cli __main__ demo"
+
+
+@dataclass(frozen=True)
+class Import:
+    name: str  # dotted; relative names are resolved, and start with "ebpflab"
+    line: int
+    at_start: bool  # runs when the module is imported
+
+
+def module_names() -> dict[str, Path]:
+    names = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    del names[""]  # the front door: what it pulls in is tested by running it
+    return names
+
+
+MODULES = module_names()
+
+
+def imports_of(source: str, package: str) -> list[Import]:
+    """All imports but those for type checkers; *package* is what relative imports start from."""
+    found: list[Import] = []
+
+    def visit(node: ast.AST, at_start: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(alias.name, node.lineno, at_start) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.extend(Import(name, node.lineno, at_start) for name in names_from(node, package))
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for child in node.orelse:
+                visit(child, at_start)
+        else:
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.iter_child_nodes(node):
+                visit(child, at_start and not inside)
+
+    visit(ast.parse(source), at_start=True)
+    return found
+
+
+def names_from(node: ast.ImportFrom, package: str) -> list[str]:
+    base = node.module or ""
+    if node.level:
+        above = package.split(".")[: len(package.split(".")) - node.level + 1]
+        base = ".".join([*above, *([base] if base else [])])
+    if base.split(".")[0] != "ebpflab":
+        return [base]
+    # `from . import toolchain` names a module, `from .errors import CellError` something in one.
+    full = [f"{base}.{alias.name}" for alias in node.names]
+    return [n if base == "ebpflab" or n.removeprefix("ebpflab.") in MODULES else base for n in full]
+
+
+def imports_of_module(name: str) -> list[Import]:
+    path = MODULES[name]
+    parts = ["ebpflab", *name.split(".")]
+    package = ".".join(parts if path.name == "__init__.py" else parts[:-1])
+    return imports_of(path.read_text(), package)
+
+
+def matches(module: str, patterns: str) -> bool:
+    return any(
+        module == p or (p.endswith(".*") and (module + ".").startswith(p.removesuffix("*"))) for p in patterns.split()
+    )
+
+
+def row_of(module: str) -> str | None:
+    exact = [row for row in MAY_IMPORT if row == module]
+    return next(iter(exact + [row for row in MAY_IMPORT if matches(module, row)]), None)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_has_a_row_in_the_table(module: str) -> None:
+    assert row_of(module) is not None, f"{module} is new: give it a row in MAY_IMPORT, and DESIGN a line"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_row_allows(module: str) -> None:
+    row = row_of(module)
+    assert row is not None
+    own = [i for i in imports_of_module(module) if i.name.split(".")[0] == "ebpflab"]
+    wrong = [f"line {i.line}: {i.name}" for i in own if not matches(i.name.removeprefix("ebpflab."), MAY_IMPORT[row])]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_keeps_out_of_the_other_rooms_libraries(module: str) -> None:
+    wrong = [
+        f"line {i.line}: {i.name}"
+        for i in imports_of_module(module)
+        if (top := i.name.split(".")[0]) in ONLY_IN and not matches(module, ONLY_IN[top])
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_packages_are_imported_where_they_are_used(module: str) -> None:
+    early = {i.name.split(".")[0]: i.line for i in imports_of_module(module) if i.at_start}
+    heavy = {} if matches(module, "jupyter.*") else {name: line for name, line in early.items() if name in HEAVY}
+    if not matches(module, NUMERIC) and "numpy" in early:
+        heavy["numpy"] = early["numpy"]
+    assert heavy == {}
+
+
+def test_nothing_but_the_front_door_imports_jupyter() -> None:
+    importers = [
+        module
+        for module in MODULES
+        if not matches(module, "jupyter.*") and any("ebpflab.jupyter" in i.name for i in imports_of_module(module))
+    ]
+    assert importers == []
+
+
+def test_the_table_itself_has_no_cycle() -> None:
+    graph = {row: {a for a in allowed.split() if a != row} for row, allowed in MAY_IMPORT.items()}
+    graph["engines.*"].add("engines.base")
+    graph["inspectors.*"].add("inspectors.kernel")
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+    assert order.index("errors") < order.index("cell") < order.index("session") < order.index("jupyter.*")
+
+
+def test_the_reader_of_imports_sees_relative_lazy_and_type_only_imports() -> None:
+    source = (
+        "from typing import TYPE_CHECKING\n"
+        "import os.path, json\n"
+        "from .. import toolchain\n"
+        "from ..errors import CellError\n"
+        "from .base import Handle\n"
+        "if TYPE_CHECKING:\n    import pandas\nelse:\n    import array\n"
+        "def late():\n    from ..errors import LoadError\n"
+        "class C:\n    import zlib\n"
+    )
+    assert imports_of(source, "ebpflab.engines") == [
+        Import("typing", 1, True),
+        Import("os.path", 2, True),
+        Import("json", 2, True),
+        Import("ebpflab.toolchain", 3, True),
+        Import("ebpflab.errors", 4, True),
+        Import("ebpflab.engines.base", 5, True),
+        Import("array", 9, True),
+        Import("ebpflab.errors", 11, False),
+        Import("zlib", 13, True),
+    ]
+
+
+def run_python(code: str, *flags: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *flags, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_ebpflab_pulls_in_no_heavy_package() -> None:
+    loaded = set(run_python("import sys, ebpflab; print(*{m.partition('.')[0] for m in sys.modules})").split())
+    assert loaded & (HEAVY | {"numpy"}) == set()
+    assert "ebpflab" in loaded
+
+
+@pytest.mark.parametrize("module", STANDARD_LIBRARY_ONLY.split())
+def test_what_make_bootstraps_with_needs_the_standard_library_only(module: str) -> None:
+    # -S hides site-packages, and the list of names is the interpreter's own.
+    name = "ebpflab.cli" if module == "__main__" else f"ebpflab.{module}"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {name}; print(*sys.modules)"
+    tops = {m.partition(".")[0] for m in run_python(code, "-I", "-S").split()}
+    assert tops - set(sys.stdlib_module_names) - {"__main__", "sitecustomize"} == {"ebpflab"}
+
+
+def test_import_ebpflab_takes_less_than_150_ms_more_than_bare_python() -> None:
+    def seconds(code: str) -> float:
+        start = time.perf_counter()
+        run_python(code)
+        return time.perf_counter() - start
+
+    run_python("import ebpflab")  # writes the byte code, as an installation does
+    # Each difference is of two neighbours in time, and the median forgets a busy moment of the machine.
+    differences = [seconds("import ebpflab") - seconds("pass") for _ in range(7)]
+    assert statistics.median(differences) < 0.150, differences
