@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Names of the files in a wheel built from this tree."""
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = out.glob("*.whl")
+    return set(zipfile.ZipFile(wheel).namelist())
+
+
+def sources(folder: str, pattern: str) -> set[str]:
+    found = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob(pattern) if path.is_file()}
+    found = {name for name in found if "__pycache__" not in name and ".ipynb_checkpoints" not in name}
+    assert found, f"there is no {pattern} in {folder}"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "pattern"),
+    [
+        ("ebpflab", "*.py"),
+        ("ebpflab", "py.typed"),
+        ("ebpflab/compile/include", "*.h"),
+        ("ebpflab/_native", "ringwalk.c"),
+    ],
+)
+def test_the_wheel_carries_the_package_with_its_c_sources(carried: set[str], folder: str, pattern: str) -> None:
+    assert sources(folder, pattern) - carried == set()
+
+
+@pytest.mark.parametrize(("folder", "pattern"), [("bpf_src", "*.bpf.c"), ("notebooks", "*.ipynb")])
+def test_the_wheel_carries_tools_and_notebooks_inside_the_package(carried: set[str], folder: str, pattern: str) -> None:
+    assert {f"ebpflab/{name}" for name in sources(folder, pattern)} - carried == set()
+
+
+def test_the_wheel_carries_nothing_else(carried: set[str]) -> None:
+    assert {name.split("/")[0].split("-")[0] for name in carried} == {"ebpflab"}
+    assert not any("__pycache__" in name or name.endswith(".o") for name in carried)
