@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 import resource
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -327,11 +329,19 @@ def test_a_process_without_privileges_is_told_which_ones_it_lacks(kept, source, 
         assert word in text
 
 
-def test_a_process_of_another_user_is_told_what_it_lacks():
+@pytest.fixture
+def package_for_everybody():
+    # A clone in /root can be read by root alone; this copy of the package by every user.
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(cells.ROOT / "ebpflab", Path(folder) / "ebpflab")
+        Path(folder).chmod(0o755)
+        yield folder
+
+
+def test_a_process_of_another_user_is_told_what_it_lacks(package_for_everybody):
     # The script makes a folder for its cache once it is that user, in the system's own temporary folder.
     script = """
         import os, sys, tempfile
-        sys.path.insert(0, %r)
         import numpy, ebpflab, ebpflab.loading
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
         with tempfile.TemporaryDirectory() as folder:
@@ -341,9 +351,9 @@ def test_a_process_of_another_user_is_told_what_it_lacks():
             except ebpflab.EbpflabError as error:
                 print(type(error).__name__, error, error.hint, sep="\\n")
     """
-    environment = cells.environment(PYTHONDONTWRITEBYTECODE="1")
+    environment = cells.environment(PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=package_for_everybody)
     source = 'SEC("raw_tp/sys_enter") ' + RETURNS
-    done = cells.python(script % str(cells.ROOT), source, env=environment)
+    done = cells.python(script, source, env=environment)
     assert done.stderr == ""
     kind, _, text = done.stdout.partition("\n")
     assert kind == "PrivilegeError", text
