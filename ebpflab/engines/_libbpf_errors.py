@@ -72,10 +72,15 @@ def load_failed(error: int, lines: Sequence[str], log: str) -> EbpflabError:
     if error in _DENIED:
         cause = kernel.privilege_cause(error, "load")
         return PrivilegeError(
-            f"the kernel refused {action}: {_name(error)}", cause=cause, details=words[:3], hint=cause
+            f"the kernel refused {action}: {_name(error)}", cause=cause, details=_told(words, cause), hint=cause
         )
     what = f"{action} failed: {_reason(error, words)}"
     return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(error, words))
+
+
+def _told(words: Sequence[str], cause: str) -> list[str]:
+    # libbpf blames RLIMIT_MEMLOCK for every EPERM; where that is not the cause it only misleads.
+    return [line for line in words if "RLIMIT_MEMLOCK" not in line or "memlock" in cause.lower()][:3]
 
 
 def attach_failed(program: str, section: Section, target: str, error: int, lines: Sequence[str]) -> EbpflabError:
@@ -86,7 +91,7 @@ def attach_failed(program: str, section: Section, target: str, error: int, lines
     if error in _DENIED:
         cause = kernel.privilege_cause(error, f"attach:{section.kind}")
         what = f"the kernel refused to attach {program} to {target}: {_name(error)}"
-        return PrivilegeError(what, cause=cause, details=words[:3], hint=cause, stage="attach")
+        return PrivilegeError(what, cause=cause, details=_told(words, cause), hint=cause, stage="attach")
     what = f"cannot attach {program} to {section.kind} {target}: {_reason(error, words)}"
     return AttachError(what, errno=error, details=words[:-1][:5], hint=_DOCTOR)
 

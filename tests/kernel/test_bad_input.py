@@ -353,7 +353,7 @@ def test_a_process_of_another_user_is_told_what_it_lacks(package_for_everybody):
     """
     environment = cells.environment(PYTHONDONTWRITEBYTECODE="1", PYTHONPATH=package_for_everybody)
     source = 'SEC("raw_tp/sys_enter") ' + RETURNS
-    done = cells.python(script, source, env=environment)
+    done = cells.python(script, source, env=environment, cwd="/")
     assert done.stderr == ""
     kind, _, text = done.stdout.partition("\n")
     assert kind == "PrivilegeError", text
