@@ -35,6 +35,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_program__insns": (_ptr, (_ptr,)),
     "bpf_program__insn_cnt": (_size, (_ptr,)),
     "bpf_program__set_log_buf": (_int, (_ptr, _ptr, _size)),
+    "bpf_program__set_log_level": (_int, (_ptr, _u32)),
     "bpf_program__set_attach_target": (_int, (_ptr, _int, _str)),
     "bpf_program__attach": (_ptr, (_ptr,)),
     "bpf_program__attach_tracepoint": (_ptr, (_ptr, _str, _str)),

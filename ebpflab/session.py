@@ -58,8 +58,6 @@ class Session:
         The global variables of the program, as a mapping.
     streams : dict of str to Events
         The ring buffers by map name.
-    verifier_log : str
-        The verifier's log of the last refusal; empty when everything was accepted.
 
     Examples
     --------
@@ -72,7 +70,7 @@ class Session:
         self.engine = prepared.engine.name
         self.source = prepared.cell.source if prepared.cell else ""
         self.warnings = prepared.warnings
-        self.verifier_log = ""
+        self._verifier_log = ""
         self.streams: dict[str, Events] = {}
         self._cell: Cell | None = prepared.cell
         self._targets = dict(prepared.targets)
@@ -126,6 +124,22 @@ class Session:
             [(k.program, k.hook, k.target, "attached") for k in self._links],
             columns=["program", "hook", "target", "state"],
         )
+
+    @property
+    def verifier_log(self) -> str:
+        """What the verifier says of the programs, instruction by instruction; it is asked at the first look.
+
+        (The log of a refusal is on the error: ``VerifierError.log``.)
+
+        Raises
+        ------
+        SessionError
+            When the session was closed before the first look.
+        """
+        if not self._verifier_log:
+            self._alive()
+            self._verifier_log = self._handle.verifier_log()
+        return self._verifier_log
 
     @property
     def events(self) -> Events:

@@ -90,6 +90,9 @@ class Handle(Protocol):
     def load(self) -> None:
         """Create the maps and have the verifier accept the programs; raises LoadError and its children."""
 
+    def verifier_log(self) -> str:
+        """What the verifier says of the programs that it accepted."""
+
     def attach(self, program: str, target: str | None) -> LinkInfo:
         """Attach one program, to ``target`` or where its section says; raises AttachError and its children."""
 

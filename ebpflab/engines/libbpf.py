@@ -21,6 +21,7 @@ from .base import LinkInfo, MapInfo, ProgramInfo, TestResult, TestRun
 _LOG_SIZE = 128 << 20
 _RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF, include/uapi/linux/bpf.h
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
+_LOG_ALL_PATHS = 2  # BPF_LOG_LEVEL2, include/linux/bpf_verifier.h: level 1 forgets the paths that were fine
 _CALL = 0x85  # BPF_JMP | BPF_CALL
 _TYPED = ("tp_btf", "iter")  # kinds whose hook the verifier has to know
 
@@ -57,6 +58,7 @@ class LibbpfHandle:
         self._numbers = 0
         self._lock = threading.RLock()
         self._data = ct.create_string_buffer(data, len(data))  # libbpf reads from it until the object is closed
+        self._name = name
         self._options = _libbpf.OpenOpts(sz=ct.sizeof(_libbpf.OpenOpts), object_name=name.encode())
         with _listening() as lines:
             self._object: int | None = self._lib.bpf_object__open_mem(self._data, len(data), ct.byref(self._options))
@@ -127,32 +129,26 @@ class LibbpfHandle:
         LoadError
             For anything else.
         """
-        with self._lock, mmap.mmap(-1, _LOG_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as log:
+        with self._lock:
             self._open()
-            for name, pointer in self._programs.items():
-                self._aim(name, pointer)
-            view = (ct.c_char * _LOG_SIZE).from_buffer(log)
-            for pointer in self._programs.values():
-                self._lib.bpf_program__set_log_buf(pointer, ct.addressof(view), _LOG_SIZE)
-            for pointer in self._maps.values():
-                # The value type of a ring buffer names its records for us; the kernel wants no value size there.
-                if self._lib.bpf_map__type(pointer) == _RINGBUF:
-                    self._lib.bpf_map__set_value_size(pointer, 0)
-                # libbpf makes a section mappable only if one of its variables is not static.
-                if self._lib.bpf_map__is_internal(pointer):
-                    flags = self._lib.bpf_map__map_flags(pointer)
-                    self._lib.bpf_map__set_map_flags(pointer, flags | _MMAPABLE)
-            try:
-                with _listening() as lines:
-                    status = self._lib.bpf_object__load(self._object)
-            finally:
-                del view  # the mapping cannot be closed while ctypes looks into it
-                for pointer in self._programs.values():
-                    self._lib.bpf_program__set_log_buf(pointer, None, 0)
-            text = log[: log.find(b"\0")].decode("utf-8", "replace") if status else ""
+            # Quietly first: libbpf asks for the log only after a refusal, and loading stops there, so one is enough.
+            status, lines, logs = self._load_object(level=0, names=list(self._programs)[:1])
         if status:
-            raise explain.load_failed(-status, lines, text)
+            raise explain.load_failed(-status, lines, "".join(logs.values()))
         self._loaded = True
+
+    def verifier_log(self) -> str:
+        """What the verifier says of every program; it is asked again, in an object of its own that is then closed."""
+        again = LibbpfHandle(self._data.raw, self._name, self._targets)
+        try:
+            for info in self.maps():
+                if info.internal:  # constants that were set before load decide what the verifier sees
+                    again.initial(info.name)[:] = self.initial(info.name)
+            status, lines, logs = again._load_object(level=_LOG_ALL_PATHS, names=list(self._programs))
+        finally:
+            again.close()
+        text = "\n".join(f"{name}:\n{log}" for name, log in logs.items())
+        return text if not status else f"{text}\n{explain.load_failed(-status, lines, '').what}"
 
     def attach(self, program: str, target: str | None) -> LinkInfo:
         """Attach one program; the target defaults to the one that its section names.
@@ -283,6 +279,41 @@ class LibbpfHandle:
             run_cnt=info.run_cnt,
             run_ns=info.run_time_ns,
         )
+
+    def _load_object(self, level: int, names: Sequence[str]) -> tuple[int, list[str], dict[str, str]]:
+        # Load, with a log buffer for each program of `names`; all programs share the first one's while the log is off.
+        size = _LOG_SIZE if level == 0 else _LOG_SIZE // 8
+        for name, pointer in self._programs.items():
+            self._aim(name, pointer)
+        self._prepare_maps()
+        with mmap.mmap(-1, size * len(names), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
+            view = (ct.c_char * len(pages)).from_buffer(pages)
+            for name, pointer in self._programs.items():
+                slot = ct.addressof(view) + size * (names.index(name) if level else 0)
+                self._lib.bpf_program__set_log_buf(pointer, slot, size)
+                self._lib.bpf_program__set_log_level(pointer, level)
+            try:
+                with _listening() as lines:
+                    status: int = self._lib.bpf_object__load(self._object)
+            finally:
+                del view  # the mapping cannot be closed while ctypes looks into it
+                for pointer in self._programs.values():
+                    self._lib.bpf_program__set_log_buf(pointer, None, 0)
+            if not (status or level):
+                return status, lines, {}
+            starts = {name: number * size for number, name in enumerate(names)}
+            logs = {n: pages[at : pages.find(b"\0", at)].decode("utf-8", "replace") for n, at in starts.items()}
+        return status, lines, logs
+
+    def _prepare_maps(self) -> None:
+        for pointer in self._maps.values():
+            # The value type of a ring buffer names its records for us; the kernel wants no value size there.
+            if self._lib.bpf_map__type(pointer) == _RINGBUF:
+                self._lib.bpf_map__set_value_size(pointer, 0)
+            # libbpf makes a section mappable only if one of its variables is not static.
+            if self._lib.bpf_map__is_internal(pointer):
+                flags = self._lib.bpf_map__map_flags(pointer)
+                self._lib.bpf_map__set_map_flags(pointer, flags | _MMAPABLE)
 
     def _aim(self, name: str, pointer: int) -> None:
         # A BTF-typed hook is part of the program: another target has to be set before the verifier runs.

@@ -5,6 +5,7 @@ import os
 import threading
 
 import cells
+import objects
 import pandas as pd
 import pytest
 
@@ -279,3 +280,23 @@ def test_a_kind_that_is_not_attached_yet_can_still_be_loaded_and_run(load):
     result = load(source, attach=False).test_run("drop", data=bytes(64), repeat=10)
     assert result["retval"] == 1  # XDP_DROP, include/uapi/linux/bpf.h
     assert result["data_out"] == bytes(64)
+
+
+def test_the_verifiers_log_of_accepted_programs_is_there_when_asked_for(load):
+    source = cells.GETPPID + 'SEC("raw_tp/sys_enter") int second(void *ctx) { return only == 41; }'
+    session = load(source, vars={"only": 41})
+    before = objects.live()
+    log = session.verifier_log
+    assert objects.leaked_since(before) == set()
+    assert [name for name in ("on_getppid:\n", "second:\n") if name not in log] == []
+    assert log.count("processed ") == 2
+    assert "R0=1" in log.partition("second:")[2]  # what --var set is a constant to the verifier
+    session.close()
+    assert session.verifier_log == log
+
+
+def test_a_verifier_log_never_asked_for_is_gone_with_the_session(load):
+    session = load(cells.GETPPID)
+    session.close()
+    with pytest.raises(SessionError):
+        _ = session.verifier_log
