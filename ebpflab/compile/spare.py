@@ -1,9 +1,10 @@
 # A clang that has been started ahead of time and waits for its source.
 #
 # More than half of the time that a small cell takes to compile is clang's own start: the loader relocates 120 MB
-# of LLVM (27 of 47 ms, clang 14 on 2 cores). So after each compile the next clang is started with the same
+# of LLVM (27 of 47 ms, clang 14 on 2 cores). So beside each compile the next clang is started with the same
 # flags; it stands there reading its input, and the next cell finds it warm. When this process ends, however it
-# ends, the input ends too, and clang with it.
+# ends, the input ends too, and clang with it. Its start must not be seen by the programs that are about to be
+# attached, so a compile ends only once the next clang has come to rest.
 
 from __future__ import annotations
 
@@ -12,9 +13,12 @@ import os
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+_SETTLED_WITHIN = 0.2  # seconds
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,15 @@ class _Clang:
         finally:
             self.close()
 
+    def settle(self) -> None:
+        # Wait until it sleeps, reading its input: field 3 of /proc/PID/stat, proc(5). Twice, as it may doze before.
+        deadline = time.monotonic() + _SETTLED_WITHIN
+        asleep = 0
+        while asleep < 2 and time.monotonic() < deadline and self.alive:
+            state = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            asleep = asleep + 1 if state == "S" else 0
+            time.sleep(0.0005)
+
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
@@ -68,8 +81,10 @@ _owner = os.getpid()
 def compile_text(command: tuple[str, ...], text: bytes, files: Mapping[str, bytes]) -> Output:
     # Compile `text` in a folder that holds `files`, with a clang that waits for this very command if there is one.
     clang = _take(command) or _Clang(command)
+    following = _keep(command)
     output = clang.compile(text, files)
-    _keep(command)
+    if following is not None:
+        following.settle()
     return output
 
 
@@ -85,11 +100,14 @@ def _take(command: tuple[str, ...]) -> _Clang | None:
     return None
 
 
-def _keep(command: tuple[str, ...]) -> None:
+def _keep(command: tuple[str, ...]) -> _Clang | None:
+    # Start the next one, unless another thread just did.
     global _waiting, _owner
     with _lock:
-        if _waiting is None:
-            _waiting, _owner = _Clang(command), os.getpid()
+        if _waiting is not None:
+            return None
+        _waiting, _owner = _Clang(command), os.getpid()
+        return _waiting
 
 
 def close() -> None:

@@ -30,6 +30,9 @@ class BpfMagics(Magics):
     @_documented
     def bpf(self, line: str, cell: str) -> None:
         """Compile, load and attach a cell of C, and collect its events."""
+        # The summary needs it in a moment; imported now, its hundreds of files are not among the events.
+        import pandas as _pandas  # noqa: F401
+
         shell: Any = self.shell
         asked = options.parse(line)
         session = ebpflab.load(

@@ -85,3 +85,13 @@ sys.stdin.readline()
     assert clang in children(process.pid)
     process.communicate("go\n", timeout=20)
     assert until(lambda: gone(clang))
+
+
+def test_its_start_is_over_before_the_programs_are_attached(load):
+    source = Path(__file__).parents[2].joinpath("bpf_src/opensnoop.bpf.c").read_text()
+    for number in range(7):
+        session = load(f"{source}\n// {number} {time.monotonic_ns()}", name="opens")
+        os.close(os.open("/dev/null", os.O_RDONLY))
+        assert session.events.wait(1, timeout=5)
+        session.detach()
+        assert "clang" not in set(session.events.df()["comm"])
