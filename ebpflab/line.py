@@ -12,10 +12,9 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from . import cache, verifier
 from . import compile as compiler
-from . import verifier
 from .cell import Cell, read
-from .compile import cache
 from .engines.base import Engine, Handle
 from .engines.libbpf import LibbpfEngine
 from .errors import CellError, Diagnostic, EbpflabError, HookNotFoundError, UnsafeError, VerifierError
@@ -126,11 +125,7 @@ def located(cell: Cell | None, name: str) -> Iterator[None]:
                 verifier.locate(explanation.source, cell.source) if explanation.source else None
             )
             error.where = cell.location(line, explanation.column) if line else None
-        error.details = (
-            (explanation.meaning, f"whole log: {path} ({explanation.lines:,} lines)")
-            if explanation.meaning
-            else (f"whole log: {path} ({explanation.lines:,} lines)",)
-        )
+        error.details = tuple(filter(None, (explanation.meaning, f"whole log: {path} ({explanation.lines:,} lines)")))
         error.hint = explanation.fix or None
         raise
     except HookNotFoundError as error:

@@ -27,10 +27,11 @@ MAY_IMPORT = {
     "cell": "errors",
     "options": "errors similar keep",
     "diagnostics": "errors similar cell",
+    "cache": "errors",
     "toolchain": "errors",
     "_libbpf": "errors toolchain",
-    "_native.*": "errors toolchain _native.*",
-    "compile.*": "errors cell diagnostics toolchain _libbpf btf compile.*",
+    "_native.*": "errors cache toolchain _native.*",
+    "compile.*": "errors cache cell diagnostics toolchain _libbpf btf compile.*",
     "program_types": "errors similar",
     "verifier": "errors verifier_messages",
     "verifier_messages": "",
@@ -48,7 +49,7 @@ MAY_IMPORT = {
     "maps": "errors similar formatting btf decode engines.base",
     "inspectors.*": "errors similar formatting btf program_types inspectors.*",
     "summary": "errors similar formatting keep program_types verifier",
-    "line": "errors similar cell diagnostics compile.* verifier program_types maps engines.* inspectors.*",
+    "line": "errors cache similar cell diagnostics compile.* verifier program_types maps engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
     "session": "errors similar formatting keep cell options program_types verifier btf decode records stream"
     " store frame events maps plots line registry summary engines.* inspectors.*",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebpflab.compile import cache
+from ebpflab import cache
 from ebpflab.errors import EbpflabError
 
 

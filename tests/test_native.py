@@ -16,6 +16,7 @@ from synthetic_ring import BUSY, DISCARD, PAGE, SyntheticRing
 
 from ebpflab import _native
 from ebpflab._native import Ring, Status, Walk, build
+from ebpflab.cache import is_private
 from ebpflab.errors import ToolMissingError
 
 # A stale header and payload, as an earlier lap leaves them: committed, 16 bytes long.
@@ -309,7 +310,8 @@ def test_a_home_that_cannot_be_written_or_found_does_not_matter(monkeypatch, cac
     [
         (0o700, 0o755, True),
         (0o700, 0o1777, True),
-        (0o755, 0o755, False),
+        (0o755, 0o755, True),
+        (0o702, 0o755, False),
         (0o720, 0o755, False),
         (0o700, 0o777, False),
         (0o700, 0o775, False),
@@ -321,7 +323,7 @@ def test_a_directory_is_private_if_nobody_else_can_change_it_or_its_path(tmp_pat
     directory.mkdir(parents=True)
     above.chmod(parent)
     directory.chmod(own)
-    assert build.is_private(directory) is private
+    assert is_private(directory) is private
 
 
 def test_a_link_in_the_path_is_judged_by_where_it_leads(tmp_path):
@@ -329,7 +331,7 @@ def test_a_link_in_the_path_is_judged_by_where_it_leads(tmp_path):
     (shared / "own").mkdir(parents=True, mode=0o700)
     shared.chmod(0o777)
     (tmp_path / "link").symlink_to(shared / "own")
-    assert not build.is_private(tmp_path / "link")
+    assert not is_private(tmp_path / "link")
 
 
 def test_without_a_compiler_the_error_says_what_to_install(monkeypatch, fresh_build):

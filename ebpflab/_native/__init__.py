@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ebpflab.errors import ToolMissingError
+from ..errors import ToolMissingError
 
 if TYPE_CHECKING:
     import numpy as np

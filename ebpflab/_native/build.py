@@ -12,12 +12,12 @@ import hashlib
 import os
 import platform
 import shutil
-import stat
 import subprocess
 import tempfile
 from pathlib import Path
 
-from ebpflab.errors import ToolMissingError
+from .. import cache
+from ..errors import EbpflabError, ToolMissingError
 
 SOURCE = Path(__file__).with_name("ringwalk.c")
 FLAGS = ("-O2", "-shared", "-fPIC", "-ffreestanding", "-nostdlib")
@@ -45,16 +45,13 @@ def load() -> ctypes.PyDLL:
     if compiler is None:
         raise ToolMissingError("no C compiler for the ring buffer reader (clang, cc, gcc)", hint=_HINT)
     try:
-        directory = cache_directory()
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        private = is_private(directory)
-    except (OSError, RuntimeError):
-        # No home, or one that cannot be written, is no reason to fail: a temporary directory will do.
-        private = False
-    if private:
-        return _load_from(directory, compiler)
-    with tempfile.TemporaryDirectory(prefix="ebpflab-") as temporary:
-        return _load_from(Path(temporary), compiler)
+        return _load_from(cache.directory("native"), compiler)
+    except ToolMissingError:
+        raise
+    except EbpflabError:
+        # No home, or one that others can write to, is no reason to fail: a temporary directory will do.
+        with tempfile.TemporaryDirectory(prefix="ebpflab-") as temporary:
+            return _load_from(Path(temporary), compiler)
 
 
 def find_compiler() -> Path | None:
@@ -63,40 +60,6 @@ def find_compiler() -> Path | None:
         if found := shutil.which(name):
             return Path(found).resolve()
     return None
-
-
-def cache_directory() -> Path:
-    """Return where compiled helpers are kept: ``ebpflab/native`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification says to ignore a path that is not absolute.
-    base = Path(home) if home.startswith("/") else Path.home() / ".cache"
-    return base / "ebpflab" / "native"
-
-
-def is_private(directory: Path) -> bool:
-    """Tell whether only we (and root) can change what `directory` holds or what its path leads to.
-
-    Parameters
-    ----------
-    directory
-        An existing directory; symbolic links in its path are followed first.
-
-    Raises
-    ------
-    OSError
-        If the path or a part of it cannot be examined.
-    """
-    real = directory.resolve(strict=True)
-    own = real.stat()
-    if own.st_uid != os.geteuid() or own.st_mode & 0o077:
-        return False
-    return all(_is_trusted(parent.stat()) for parent in real.parents)
-
-
-def _is_trusted(parent: os.stat_result) -> bool:
-    # A sticky directory such as /tmp may be shared: only the owner can rename or remove an entry.
-    shared = parent.st_mode & 0o022 and not parent.st_mode & stat.S_ISVTX
-    return parent.st_uid in (0, os.geteuid()) and not shared
 
 
 def _load_from(directory: Path, compiler: Path) -> ctypes.PyDLL:
@@ -110,7 +73,7 @@ def _load_from(directory: Path, compiler: Path) -> ctypes.PyDLL:
         raise ToolMissingError(
             "the compiled ring buffer reader cannot be loaded",
             details=[str(error)],
-            hint=f"remove {path}, or point XDG_CACHE_HOME at a directory that allows execution",
+            hint=f"remove {path}, or point EBPFLAB_CACHE at a directory that allows execution",
         ) from error
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import toolchain
+from .. import cache, toolchain
 from ..cell import Cell, without_comments
 from ..errors import CompileError, Diagnostic
-from . import cache, clang, vmlinux
+from . import clang, vmlinux
 
 _INCLUDES = Path(__file__).parent / "include"
 _KEPT_OBJECTS = 500

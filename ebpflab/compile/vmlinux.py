@@ -18,10 +18,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .. import _libbpf
+from .. import _libbpf, cache
 from ..btf import Btf, Kind
 from ..errors import KernelSupportError
-from . import cache
 
 KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ebpflab.program_types import PROGRAM_TYPES, ProgramType
+from ..program_types import PROGRAM_TYPES, ProgramType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,16 +16,15 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ebpflab.errors import (
+from ..errors import (
     CellError,
     DecodeError,
     HookNotFoundError,
     KernelSupportError,
     PrivilegeError,
 )
-from ebpflab.program_types import PROGRAM_TYPES, tracepoint_target, uprobe_target
-from ebpflab.similar import did_you_mean, nearest
-
+from ..program_types import PROGRAM_TYPES, tracepoint_target, uprobe_target
+from ..similar import did_you_mean, nearest
 from . import tracefs
 from .kernel import facts
 

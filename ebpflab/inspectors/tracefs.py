@@ -13,10 +13,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ebpflab import formatting
-from ebpflab.errors import DecodeError, HookNotFoundError, KernelSupportError, PrivilegeError
-from ebpflab.similar import did_you_mean, nearest
-
+from .. import formatting
+from ..errors import DecodeError, HookNotFoundError, KernelSupportError, PrivilegeError
+from ..similar import did_you_mean, nearest
 from .kernel import tracefs_path
 
 if TYPE_CHECKING:

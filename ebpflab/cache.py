@@ -12,7 +12,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from ..errors import EbpflabError
+from .errors import EbpflabError
 
 
 def directory(*parts: str) -> Path:
@@ -23,23 +23,50 @@ def directory(*parts: str) -> Path:
     root = Path(override) if override else Path(base) / "ebpflab"
     folder = root.joinpath(*parts)
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)  # parents are made by the umask, and root is no parent
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(folder)
     except OSError as error:
         raise EbpflabError(
             f"the cache {folder} cannot be made: {error.strerror}",
             hint="set EBPFLAB_CACHE to a directory that can be",
             stage="compile",
         ) from error
-    for place in {root, folder}:
-        status = place.stat()
-        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    for place in (root, folder):
+        if not _is_ours(place.stat()):
             raise EbpflabError(
                 f"the cache {place} can be written by other users, and what it holds becomes code in the kernel",
                 hint=f"chown {os.geteuid()} {place} && chmod 700 {place}, or set EBPFLAB_CACHE to another directory",
                 stage="compile",
             )
+    if not is_private(folder):
+        raise EbpflabError(
+            f"other users could put another folder in the place of the cache {folder}",
+            hint="set EBPFLAB_CACHE to a directory whose path only you and root can change",
+            stage="compile",
+        )
     return folder
+
+
+def _make(folder: Path) -> None:
+    # Like mkdir -p, but what is missing on the way is made private, too, whatever the umask.
+    if not folder.exists():
+        _make(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def is_private(folder: Path) -> bool:
+    # Whether only we (and root) can change what a folder holds, or what its path leads to.
+    real = folder.resolve(strict=True)
+    return _is_ours(real.stat()) and all(_is_trusted(parent.stat()) for parent in real.parents)
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _is_trusted(parent: os.stat_result) -> bool:
+    # A sticky directory such as /tmp may be shared: only the owner can rename or remove an entry.
+    shared = parent.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not parent.st_mode & stat.S_ISVTX
+    return parent.st_uid in (0, os.geteuid()) and not shared
 
 
 def write(path: Path, data: bytes) -> None:
