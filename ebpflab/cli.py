@@ -37,9 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except EbpflabError as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # `ebpflab doctor | head` has read enough; what is left in the buffer must not be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130  # as a shell reports a program that SIGINT ended

@@ -38,12 +38,16 @@ class Steps:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under column names; ``tones`` gives a tone for a cell by (row, column)."""
+    """Rows under column names; ``tones`` gives a tone for a cell by (row, column).
+
+    With ``below``, text shows the last column under its row: commands are long, and terminals narrow.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     title: str = ""
     tones: tuple[tuple[int, int, str], ...] = ()
+    below: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,12 +129,18 @@ def _text_part(part: Part) -> str:
 
 def _text_table(table: Table) -> str:
     rows = [tuple(number(cell) for cell in row) for row in table.rows]
-    widths = [max(len(row[i]) for row in [table.columns, *rows]) for i in range(len(table.columns))]
+    beside = len(table.columns) - table.below
+    widths = [max(len(row[i]) for row in [table.columns, *rows]) for i in range(beside)]
     right = _numeric(table)
 
     def line(cells: Sequence[str]) -> str:
-        shown = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
-        return ("  " + "  ".join(shown)).rstrip()
+        shown = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=False))
+        last = (
+            f"\n      {table.columns[-1]}: {cells[-1]}"
+            if table.below and cells[-1] and cells is not table.columns
+            else ""
+        )
+        return ("  " + "  ".join(shown)).rstrip() + last
 
     return "\n".join(filter(None, (table.title, line(table.columns), *(line(row) for row in rows))))
 

@@ -87,7 +87,7 @@ class Report:
         rows = tuple((row.name, row.state, row.detail, row.fix or "") for row in self.rows)
         tones = tuple((i, 1, row.tone) for i, row in enumerate(self.rows))
         verdict = Note("ready", "ok") if self.ok else Note("not ready: run the commands in the last column", "error")
-        return [Table(columns, rows, tones=tones), verdict]
+        return [Table(columns, rows, tones=tones, below=True), verdict]
 
 
 def doctor() -> Report:

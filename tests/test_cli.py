@@ -216,3 +216,10 @@ def test_a_failing_cell_is_named_with_its_error_and_shown_in_the_page(
 def test_a_missing_notebook_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(EbpflabError, match="there is no notebook"):
         demo.run(tmp_path / "x.html", tmp_path / "none.ipynb")
+
+
+def test_a_reader_who_has_read_enough_is_no_error():
+    command = f"{sys.executable} -m ebpflab doctor | head -n 1"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[:2] == ["state", "detail"]
+    assert done.stderr == ""
