@@ -31,7 +31,7 @@ from .stream import Drain, RingBuffer
 if TYPE_CHECKING:
     import pandas as pd
 
-_RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF
+_RINGBUF, _PERF_EVENT_ARRAY = 27, 4  # BPF_MAP_TYPE_*, include/uapi/linux/bpf.h
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class Session:
         self._drain: Drain | None = None
         self._losses: LossCounters | None = None
         self._programs = list(handle.programs())
+        self._unread = [info.name for info in handle.maps() if info.type == _PERF_EVENT_ARRAY]
         self._state = "opened"
         self._began = time.time()
         self._lock = threading.RLock()

@@ -32,6 +32,9 @@ def session_document(session: Session, note: str = "") -> list[Part]:
         document.append(
             Note(f"{warning.message}{f' (line {warning.where.line})' if warning.where else ''}", "warning", "clang")
         )
+    for name in session._unread:
+        what = f"{name} is a perf buffer, which this version does not read: send to a BPF_MAP_TYPE_RINGBUF map"
+        document.append(Note(what, "warning"))
     if note:
         document.append(Note(note))
     return document
