@@ -150,7 +150,11 @@ def explain(log: str, *, errno: int | None = None, file: str | None = None) -> E
         truncated=bool(log) and not processed,
         insns_processed=int(processed[-1]) if processed else None,
     )
-    return _with_report(known, report, file) if report else known
+    if not report:
+        return known
+    explained = _with_report(known, report, file)
+    # Of a pointer found to be NULL the kernel, too, says only that it is a number: then the table knows better.
+    return replace(explained, meaning=known.meaning, fix=known.fix) if pattern is NULL else explained
 
 
 def locate(source_text: str, cell_text: str) -> int | None:

@@ -412,3 +412,13 @@ def test_a_pointer_that_a_test_found_null_is_called_null_and_a_number_a_number()
     assert "R6 is NULL" in null.meaning
     assert null.fix == "Test it first: if (!p) return 0;"
     assert "number" in number.meaning
+
+
+def test_linux_7_3_gives_the_place_and_the_table_still_knows_a_null_pointer():
+    found = explain((DATA / "linux_7.3_null_after_test.txt").read_text(), file="cell")
+    assert (found.line, found.source) == marked_line("null_after_test")
+    assert found.column == 9
+    assert found.instruction == (18, "(63) *(u32 *)(r6 +0) = r0")
+    assert "R6 is NULL" in found.meaning
+    assert found.fix == "Test it first: if (!p) return 0;"
+    assert found.category == "Register Type Safety"
