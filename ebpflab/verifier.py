@@ -102,6 +102,7 @@ _ASIDE = re.compile(
     r"$|;| |processed \d+ insns|verification time|stack depth \d|(?:cur|old) state:|-- (?:BEGIN|END) "
     r"|mark_precise:|arg#\d+ reference type\(|(?:caller|callee):|from \d+ to \d+|Validating |Func#"
 )
+_NULL_TEST = re.compile(r"\(\w\w\) if r\d+ [!=]= (?:0x)?0 goto|^from \d+ to ")
 _REPORT = "\nVerification failed: "
 
 
@@ -194,11 +195,20 @@ def _recognise(said: list[str]) -> tuple[Pattern | None, dict[str, str]]:
 
 def _is_null(tail: list[str], register: str) -> bool:
     # Whether the register is a pointer that a test found to be NULL: on that path it is the number 0, and the
-    # message says no more than "scalar". The last line that shows the register decides.
+    # message says no more than "scalar". Back from the refusal it has to be 0 wherever it is shown, up to the test.
+    # (Linux 6.3 and later show states behind instructions, older kernels on lines of their own.)
     shown = re.compile(rf"\b{register}(?:_\w+)?=(\S+)")
+    written = re.compile(rf"\(\w\w\) [rw]{register[1:]} \S*= ")
+    zero = False
     for line in reversed(tail):
         if match := shown.search(line, 0, _LINE):
-            return match[1] in ("0", "inv0", "P0") and bool(re.search(r"\bif r\d+ [!=]= (?:0x)?0 goto|^from ", line))
+            zero = match[1] in ("0", "inv0", "P0")
+            if not zero:
+                return False
+        if zero and _NULL_TEST.search(line, 0, _LINE):
+            return True
+        if written.search(line, 0, _LINE):
+            return False
     return False
 
 

@@ -422,3 +422,16 @@ def test_linux_7_3_gives_the_place_and_the_table_still_knows_a_null_pointer():
     assert "R6 is NULL" in found.meaning
     assert found.fix == "Test it first: if (!p) return 0;"
     assert found.category == "Register Type Safety"
+
+
+def test_linux_5_10_has_states_on_lines_of_their_own_and_null_is_found_in_them():
+    found = explain((DATA / "linux_5.10_null_after_test.txt").read_text())
+    assert found.message == "R6 invalid mem access 'inv'"
+    assert "R6 is NULL" in found.meaning
+    assert (found.line, found.source) == (None, marked_line("null_after_test")[1])
+
+
+def test_a_number_that_was_never_a_pointer_is_not_called_null():
+    log = "1: (b7) r6 = 0                        ; R6=0\n2: (15) if r7 == 0x0 goto pc+1        ; R7=5\n"
+    log += "3: (63) *(u32 *)(r6 +0) = r0\nR6 invalid mem access 'scalar'\nprocessed 3 insns (limit 1000000)\n"
+    assert "NULL" not in explain(log).meaning
