@@ -1,6 +1,6 @@
 """Tests on the running kernel: one gate with one reason, and a check that the kernel is left as it was.
 
-``EBPFLAB_REQUIRE_KERNEL=1`` turns the gate's skips into failures.
+``EBPFLAB_REQUIRE_KERNEL=1`` turns skips into failures.
 """
 
 from __future__ import annotations
@@ -31,6 +31,16 @@ def why_not() -> str | None:
     if not any(os.access(folder / "events/syscalls", os.R_OK) for folder in tracefs):
         return "tracefs is not mounted, or has no tracepoints of system calls"
     return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    # The switch is about every skip, also those that a test or a fixture decides on later.
+    report = yield
+    if _REQUIRED and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"EBPFLAB_REQUIRE_KERNEL is set, and this test was skipped: {report.longrepr[2]}"
+    return report
 
 
 def pytest_runtest_setup(item):
