@@ -36,8 +36,34 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_program__insn_cnt": (_size, (_ptr,)),
     "bpf_program__set_log_buf": (_int, (_ptr, _ptr, _size)),
     "bpf_program__set_log_level": (_int, (_ptr, _u32)),
+    "bpf_program__set_type": (_int, (_ptr, _int)),
+    "bpf_program__set_expected_attach_type": (_int, (_ptr, _int)),
+    "bpf_program__expected_attach_type": (_int, (_ptr,)),
+    "bpf_program__set_flags": (_int, (_ptr, _u32)),
     "bpf_program__set_attach_target": (_int, (_ptr, _int, _str)),
     "bpf_program__attach": (_ptr, (_ptr,)),
+    "bpf_program__attach_kprobe_opts": (_ptr, (_ptr, _str, _ptr)),
+    "bpf_program__attach_kprobe_multi_opts": (_ptr, (_ptr, _str, _ptr)),
+    "bpf_program__attach_ksyscall": (_ptr, (_ptr, _str, _ptr)),
+    "bpf_program__attach_usdt": (_ptr, (_ptr, _int, _str, _str, _str, _ptr)),
+    "bpf_program__attach_perf_event_opts": (_ptr, (_ptr, _int, _ptr)),
+    "bpf_program__attach_iter": (_ptr, (_ptr, _ptr)),
+    "bpf_program__attach_cgroup": (_ptr, (_ptr, _int)),
+    "bpf_program__attach_netns": (_ptr, (_ptr, _int)),
+    "bpf_program__attach_xdp": (_ptr, (_ptr, _int)),
+    "bpf_program__attach_freplace": (_ptr, (_ptr, _int, _str)),
+    "bpf_map__attach_struct_ops": (_ptr, (_ptr,)),
+    "bpf_tc_hook_create": (_int, (_ptr,)),
+    "bpf_tc_hook_destroy": (_int, (_ptr,)),
+    "bpf_tc_attach": (_int, (_ptr, _ptr)),
+    "bpf_tc_detach": (_int, (_ptr, _ptr)),
+    "bpf_tc_query": (_int, (_ptr, _ptr)),
+    "bpf_prog_attach": (_int, (_int, _int, _int, ct.c_uint)),
+    "bpf_prog_detach2": (_int, (_int, _int, _int)),
+    "bpf_prog_get_next_id": (_int, (_u32, ct.POINTER(_u32))),
+    "bpf_prog_get_fd_by_id": (_int, (_u32,)),
+    "bpf_map_get_fd_by_id": (_int, (_u32,)),
+    "bpf_map_delete_elem": (_int, (_int, _ptr)),
     "bpf_program__attach_tracepoint": (_ptr, (_ptr, _str, _str)),
     "bpf_program__attach_raw_tracepoint": (_ptr, (_ptr, _str)),
     "bpf_program__attach_uprobe_opts": (_ptr, (_ptr, _int, _str, _size, _ptr)),
@@ -82,6 +108,64 @@ class UprobeOpts(ct.Structure):
         ("retprobe", ct.c_bool),
         ("_pad", ct.c_ubyte * 7),
         ("func_name", _str),
+    ]
+
+
+class KprobeOpts(ct.Structure):
+    # struct bpf_kprobe_opts up to `retprobe`.
+    _fields_ = [
+        ("sz", _size),
+        ("bpf_cookie", ct.c_uint64),
+        ("offset", _size),
+        ("retprobe", ct.c_bool),
+        ("_pad", ct.c_ubyte * 7),
+    ]
+
+
+class KprobeMultiOpts(ct.Structure):
+    # struct bpf_kprobe_multi_opts up to `retprobe`.
+    _fields_ = [
+        ("sz", _size),
+        ("syms", ct.POINTER(_str)),
+        ("addrs", _ptr),
+        ("cookies", _ptr),
+        ("cnt", _size),
+        ("retprobe", ct.c_bool),
+        ("_pad", ct.c_ubyte * 7),
+    ]
+
+
+class KsyscallOpts(ct.Structure):
+    # struct bpf_ksyscall_opts.
+    _fields_ = [("sz", _size), ("bpf_cookie", ct.c_uint64), ("retprobe", ct.c_bool), ("_pad", ct.c_ubyte * 7)]
+
+
+class IterOpts(ct.Structure):
+    # struct bpf_iter_attach_opts.
+    _fields_ = [("sz", _size), ("link_info", _ptr), ("link_info_len", _u32), ("_pad", ct.c_ubyte * 4)]
+
+
+class TcHook(ct.Structure):
+    # struct bpf_tc_hook.
+    _fields_ = [
+        ("sz", _size),
+        ("ifindex", _int),
+        ("attach_point", _int),
+        ("parent", _u32),
+        ("_pad", ct.c_ubyte * 4),
+    ]
+
+
+class TcOpts(ct.Structure):
+    # struct bpf_tc_opts.
+    _fields_ = [
+        ("sz", _size),
+        ("prog_fd", _int),
+        ("flags", _u32),
+        ("prog_id", _u32),
+        ("handle", _u32),
+        ("priority", _u32),
+        ("_pad", ct.c_ubyte * 4),
     ]
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import line, registry
 from .btf import Btf
@@ -31,7 +31,14 @@ from .stream import Drain, RingBuffer
 if TYPE_CHECKING:
     import pandas as pd
 
-_RINGBUF, _PERF_EVENT_ARRAY = 27, 4  # BPF_MAP_TYPE_*, include/uapi/linux/bpf.h
+_RINGBUF, _PERF_EVENT_ARRAY, _STRUCT_OPS = 27, 4, 26  # BPF_MAP_TYPE_*, include/uapi/linux/bpf.h
+
+
+class SupportsFileno(Protocol):
+    """Whatever has a file descriptor, such as a socket."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ class Session:
             )
         return next(iter(self.streams.values()))
 
-    def attach(self, program: str | None = None, *, target: str | None = None) -> None:
+    def attach(self, program: str | None = None, *, target: str | SupportsFileno | None = None, **options: Any) -> None:
         """Attach one program, or all that are not attached.
 
         Parameters
@@ -167,8 +174,10 @@ class Session:
         program
             The function's name; None for all.
         target
-            Where to, in the syntax of its section (``sched:sched_switch``, ``/bin/bash:readline``);
-            default: what the section says.
+            Where to, in the syntax of its kind (``sched:sched_switch``, ``/bin/bash:readline``, ``eth0``, a
+            cgroup's path), or a socket; default: what the section says. ``ebpflab.context(kind)`` shows the syntax.
+        options
+            What the kind takes besides, as ``pid=1234`` or ``mode="generic"``.
 
         Raises
         ------
@@ -184,9 +193,7 @@ class Session:
             done: list[LinkInfo] = []
             try:
                 for name, section in self._to_attach(program):
-                    done.append(
-                        self._handle.attach(name, target or self._targets.get(name) or self._targets.get(section))
-                    )
+                    done.append(self._handle.attach(name, self._where(name, section, target, options)))
             except BaseException:
                 for link in done:
                     self._handle.detach(link)
@@ -337,14 +344,27 @@ class Session:
         structs = (*self._cell.struct_names, *self._cell.typedef_names) if self._cell else ()
         return record_types(buffer, self._btf, structs, wanted)
 
+    def _where(
+        self, name: str, section: str, target: str | SupportsFileno | None, options: Mapping[str, Any]
+    ) -> str | None:
+        # The target as text, which is all that crosses to the engine.
+        text = target if isinstance(target, str) or target is None else f"fd:{target.fileno()}"
+        place = text or self._targets.get(name) or self._targets.get(section) or parse_section(section).place
+        return ",".join([place, *(f"{option}={value}" for option, value in options.items())]) or None
+
     def _to_attach(self, program: str | None) -> Iterator[tuple[str, str]]:
-        # All programs but those that only test_run or another program calls; or the one asked for.
-        names = [self._only(program)] if program else [p.name for p in self._programs]
+        # All programs but those that only test_run or another program calls; or the one asked for. Programs of a
+        # struct_ops map are attached by that map.
+        maps = [(info.name, "struct_ops") for info in self._handle.maps() if info.type == _STRUCT_OPS]
+        programs = [(p.name, p.section) for p in self._programs]
+        if program is not None and program not in dict(maps):
+            program = self._only(program)
         attached = {link.program for link in self._links}
-        for info in self._programs:
-            on_request = parse_section(info.section).type.attach == "run"
-            if info.name in names and (program or not (info.name in attached or on_request)):
-                yield info.name, info.section
+        for name, section in programs + maps:
+            how = parse_section(section).type.attach
+            by_itself = how != "run" and (how != "map" or name in dict(maps))
+            if name == program or (program is None and by_itself and name not in attached):
+                yield name, section
 
     def _only(self, program: str | None) -> str:
         names = [p.name for p in self._programs]

@@ -30,9 +30,11 @@ MAY_IMPORT = {
     "cache": "errors",
     "toolchain": "errors",
     "_libbpf": "errors toolchain",
+    "_syscalls": "",
+    "journal": "errors cache",
     "_native.*": "errors cache toolchain _native.*",
     "compile.*": "errors cache cell diagnostics toolchain _libbpf btf compile.*",
-    "program_types": "errors similar",
+    "program_types.*": "errors similar program_types.*",
     "verifier": "errors verifier_messages",
     "verifier_messages": "",
     "btf": "errors",
@@ -45,26 +47,26 @@ MAY_IMPORT = {
     "events": "errors similar formatting keep snapshot decode records stream store frame plots",
     "plots": "errors formatting",
     "engines.base": "errors",
-    "engines.*": "errors verifier similar program_types _libbpf toolchain inspectors.* engines.*",
+    "engines.*": "errors verifier similar program_types.* _libbpf _syscalls journal toolchain inspectors.* engines.*",
     "maps": "errors similar formatting btf decode engines.base",
-    "inspectors.*": "errors similar formatting btf program_types inspectors.*",
-    "summary": "errors similar formatting keep program_types verifier",
-    "line": "errors cache similar cell diagnostics compile.* verifier program_types maps engines.* inspectors.*",
+    "inspectors.*": "errors similar formatting btf program_types.* inspectors.* _libbpf _probes",
+    "summary": "errors similar formatting keep program_types.* verifier",
+    "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
-    "session": "errors similar formatting keep cell options program_types verifier btf decode records stream"
+    "session": "errors similar formatting keep cell options program_types.* verifier btf decode records stream"
     " store frame events maps plots line registry summary engines.* inspectors.*",
     "loading": "errors keep cell options line registry store session",
     "health": "errors formatting toolchain inspectors.kernel",
     "demo": "errors",
     "cli": "errors formatting health toolchain inspectors.* session loading options demo",
     "__main__": "cli",
-    "jupyter.*": "ebpflab errors similar formatting keep cell options program_types health events maps plots"
+    "jupyter.*": "ebpflab errors similar formatting keep cell options program_types.* health events maps plots"
     " summary session loading registry inspectors.* jupyter.*",
 }
 
 # Who may import what from elsewhere; everybody else may not, not even inside a function.
 ONLY_IN = {
-    "ctypes": "_libbpf engines._libbpf engines.libbpf stream _native.* compile.vmlinux",
+    "ctypes": "_libbpf _syscalls _probes engines.libbpf engines.attach.* stream _native.* compile.vmlinux",
     "IPython": "jupyter.* cli demo",
     "ipywidgets": "jupyter.*",
     "subprocess": "toolchain compile.spare _native.build cli",

@@ -4,6 +4,8 @@ import contextlib
 import ctypes as ct
 import ctypes.util
 import functools
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,11 +13,19 @@ from hypothesis import strategies as st
 
 from ebpflab.errors import AttachError, EbpflabError, HookNotFoundError
 from ebpflab.program_types import (
+    BY_KIND,
     PROGRAM_TYPES,
+    NetfilterHook,
+    PerfEvent,
+    Target,
     UprobeTarget,
+    netfilter_target,
     parse_section,
+    parse_target,
+    perf_event_target,
     tracepoint_target,
     uprobe_target,
+    usdt_target,
 )
 
 SECTIONS = [section for row in PROGRAM_TYPES for section in row.sections]
@@ -108,16 +118,70 @@ def test_a_section_says_its_kind_and_target(name: str, kind: str, target: str, s
     assert parse_section(f"?{name}").target == target
 
 
-def test_kinds_of_this_release_are_attachable_and_others_say_what_to_do() -> None:
-    attachable = {row.kind for row in PROGRAM_TYPES if row.attach == "section"}
-    assert attachable == {"tracepoint", "raw_tracepoint", "tp_btf", "uprobe", "uretprobe", "iter"}
+def test_every_kind_has_a_way_to_run_or_says_what_to_do() -> None:
     for row in PROGRAM_TYPES:
         section = parse_section(row.sections[0].rstrip("+"))
         assert section.attachable == (section.reason == "")
         assert row.supported == (row.attach is not None)
-    assert "--no-attach" in parse_section("kprobe/do_nanosleep").reason
-    assert "kprobe" in parse_section("kprobe/do_nanosleep").reason
+        assert row.returns or row.verdicts, row.kind
+    assert [row.kind for row in PROGRAM_TYPES if row.attach == "run"] == ["syscall"]
     assert "never attached" in parse_section("syscall").reason
+
+
+def test_options_follow_a_target_after_commas() -> None:
+    row = BY_KIND["perf_event"]
+    assert parse_target(row, "cpu-clock, freq=99,pid=7") == Target("cpu-clock", {"freq": "99", "pid": "7"})
+    assert str(parse_target(row, "cpu-clock,freq=99,pid=7")) == "cpu-clock,freq=99,pid=7"
+    assert parse_target(row, "cpu-clock,pid=0x10").number("pid", -1) == 16
+    assert parse_target(row, "cpu-clock,pid=-1").number("pid", 5) == -1
+    assert parse_target(BY_KIND["uprobe"], "/a:f(int, char),pid=3").place == "/a:f(int, char)"
+    with pytest.raises(AttachError, match="no option 'frq'") as caught:
+        parse_target(row, "cpu-clock,frq=99")
+    assert "freq" in str(caught.value.hint)
+    with pytest.raises(AttachError, match="is not a number"):
+        parse_target(row, "cpu-clock,pid=me").number("pid", -1)
+
+
+def test_perf_events_have_the_numbers_of_the_kernel_s_header() -> None:
+    text = Path("/usr/include/linux/perf_event.h").read_text()
+    for name, kind, constant in (
+        ("cpu-cycles", 0, "PERF_COUNT_HW_CPU_CYCLES"),
+        ("ref-cycles", 0, "PERF_COUNT_HW_REF_CPU_CYCLES"),
+        ("cpu-clock", 1, "PERF_COUNT_SW_CPU_CLOCK"),
+        ("bpf-output", 1, "PERF_COUNT_SW_BPF_OUTPUT"),
+    ):
+        number = int(re.search(rf"{constant}\s*= (\d+)", text)[1])
+        assert perf_event_target(name) == PerfEvent(kind, number)
+    assert perf_event_target("raw:0x1c2") == PerfEvent(4, 0x1C2)
+    with pytest.raises(AttachError) as caught:
+        perf_event_target("cpu-clok")
+    assert "cpu-clock" in str(caught.value.hint)
+
+
+def test_netfilter_hooks_go_by_the_kernel_s_and_by_iptables_names() -> None:
+    assert netfilter_target("ipv4:local_in") == netfilter_target("IPv4:INPUT") == NetfilterHook(2, 1)
+    assert netfilter_target("ipv6:post-routing") == NetfilterHook(10, 4)
+    for text in ("", "local_in", "ipv4:", "ipx:local_in"):
+        with pytest.raises(AttachError, match="no netfilter hook"):
+            netfilter_target(text)
+
+
+def test_a_usdt_target_has_three_parts() -> None:
+    assert usdt_target("libc.so.6:libc:setjmp") == ("libc.so.6", "libc", "setjmp")
+    for text in ("", "libc.so.6", "libc.so.6:setjmp", "a:b:c:d"):
+        with pytest.raises(AttachError, match="USDT"):
+            usdt_target(text)
+
+
+def test_verdicts_have_the_names_of_the_kernel_s_headers() -> None:
+    assert BY_KIND["xdp"].verdict(2) == "XDP_PASS"
+    assert BY_KIND["tc"].verdict(0xFFFFFFFF) == BY_KIND["tc"].verdict(-1) == "TC_ACT_UNSPEC"
+    assert BY_KIND["cgroup_device"].verdict(1) == "allow"
+    assert BY_KIND["xdp"].verdict(99) == ""
+    texts = "".join(Path(f"/usr/include/linux/{name}.h").read_text() for name in ("bpf", "pkt_cls", "netfilter"))
+    named = [v for row in PROGRAM_TYPES for v in row.verdicts if v.name and not v.name.startswith("NETKIT")]
+    unknown = {v.name for v in named if not re.search(rf"\b{v.name}\b", texts)}
+    assert unknown <= {"BPF_FLOW_DISSECTOR_CONTINUE"}  # newer than Debian 12's headers
 
 
 @pytest.mark.parametrize(
@@ -187,6 +251,6 @@ def test_a_uretprobe_takes_no_offset_into_its_function() -> None:
 
 @given(st.one_of(st.text(max_size=60), st.sampled_from(SECTIONS).map(lambda s: f"{s.rstrip('+')}/x:1+2")))
 def test_any_text_is_understood_or_refused_with_an_error_of_ours(text: str) -> None:
-    for parse in (parse_section, tracepoint_target, uprobe_target):
+    for parse in (parse_section, tracepoint_target, uprobe_target, usdt_target, perf_event_target, netfilter_target):
         with contextlib.suppress(EbpflabError):
             assert parse(text)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .. import verifier
 from ..errors import AttachError, EbpflabError, LoadError, PrivilegeError, VerifierError
 from ..inspectors import kernel, search
-from ..program_types import Section, parse_section
+from ..program_types import Section, Target, parse_section
 
 _DENIED = (errnos.EPERM, errnos.EACCES)
 # What libbpf says and then goes on, as of every ring buffer with a record type, and logs that are shown elsewhere.
@@ -83,8 +83,8 @@ def _told(words: Sequence[str], cause: str) -> list[str]:
     return [line for line in words if "RLIMIT_MEMLOCK" not in line or "memlock" in cause.lower()][:3]
 
 
-def attach_failed(program: str, section: Section, target: str, error: int, lines: Sequence[str]) -> EbpflabError:
-    missing = search.explain_missing(section.kind, target)
+def attach_failed(program: str, section: Section, target: Target, error: int, lines: Sequence[str]) -> EbpflabError:
+    missing = search.explain_missing(section.kind, target.place)
     if missing is not None:
         return missing
     words = _words(lines)

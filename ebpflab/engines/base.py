@@ -43,13 +43,16 @@ class MapInfo:
 
 @dataclass(frozen=True)
 class LinkInfo:
-    """One attached program: what is attached where. ``number`` identifies it to :meth:`Handle.detach`."""
+    """One attached program: what is attached where. ``number`` identifies it to :meth:`Handle.detach`.
+
+    ``fd`` is None where the kernel has no link for this kind.
+    """
 
     number: int
     program: str
     hook: str
     target: str
-    fd: int
+    fd: int | None
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ import mmap
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from .. import _libbpf
 from ..errors import AttachError, EbpflabError, SessionError
-from ..program_types import Section, parse_section, tracepoint_target, uprobe_target
+from ..inspectors import search
+from ..program_types import Section, Target, parse_section, parse_target
 from . import _libbpf_errors as explain
+from .attach import ATTACH, Attachment, Request
+from .attach.aim import aim
 from .base import LinkInfo, MapInfo, ProgramInfo, TestResult, TestRun
 
 # Enough for the longest log the kernel writes. The pages are only reserved: a program that loads touches none.
@@ -23,7 +24,6 @@ _RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF, include/uapi/linux/bpf.h
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _LOG_ALL_PATHS = 2  # BPF_LOG_LEVEL2, include/linux/bpf_verifier.h: level 1 forgets the paths that were fine
 _CALL = 0x85  # BPF_JMP | BPF_CALL
-_TYPED = ("tp_btf", "iter")  # kinds whose hook the verifier has to know
 
 
 class LibbpfEngine:
@@ -54,7 +54,7 @@ class LibbpfHandle:
 
     def __init__(self, data: bytes, name: str, targets: Mapping[str, str]) -> None:
         self._lib = _libbpf.library()
-        self._links: dict[int, int] = {}
+        self._links: dict[int, Attachment] = {}
         self._numbers = 0
         self._lock = threading.RLock()
         self._data = ct.create_string_buffer(data, len(data))  # libbpf reads from it until the object is closed
@@ -164,32 +164,32 @@ class LibbpfHandle:
         """
         with self._lock:
             self._open()
-            pointer, section = self._programs[program], self._section(program)
-            parsed = parse_section(section)
-            target = target or self._target(program)
-            if not parsed.attachable:
+            parsed = self._parsed(program)
+            row = parsed.type
+            if not parsed.attachable or (row.attach == "map" and program in self._programs):
                 raise AttachError(
                     f"{program}: {parsed.reason}",
                     hint=f"attach it with attach=False and run it with test_run('{program}')",
                 )
-            self._check_target(program, parsed, target)
+            where = parse_target(row, target or self._target(program))
+            self._check_target(program, parsed, where)
             with _listening() as lines:
                 ct.set_errno(0)
-                link = self._attach_call(parsed.kind, target)(pointer)
-                error = ct.get_errno()
-                if link:
-                    self._numbers += 1
-                    self._links[self._numbers] = link
-            if not link:
-                raise explain.attach_failed(program, parsed, target, error, lines)
-            return LinkInfo(self._numbers, program, parsed.kind, target, self._lib.bpf_link__fd(link))
+                try:
+                    attachment = ATTACH[row.kind](self._request(program, parsed, where))
+                except OSError as error:
+                    raise explain.attach_failed(program, parsed, where, error.errno or 0, lines) from None
+                self._numbers += 1
+                self._links[self._numbers] = attachment
+            shown = attachment.place or str(where) or program
+            return LinkInfo(self._numbers, program, row.kind, shown, attachment.fd)
 
     def detach(self, link: LinkInfo) -> None:
         """Detach one link; harmless when it is gone already."""
         with self._lock:
-            pointer = self._links.pop(link.number, None)
-            if pointer:
-                self._lib.bpf_link__destroy(pointer)
+            attachment = self._links.pop(link.number, None)
+            if attachment:
+                attachment.close()
 
     def iterate(self, link: LinkInfo) -> int:
         """A file descriptor whose reads run the iterator once over everything."""
@@ -223,12 +223,16 @@ class LibbpfHandle:
     def close(self) -> None:
         """Detach everything and free the object; its maps stay only as long as somebody holds their descriptors."""
         with self._lock:
-            for pointer in reversed(self._links.values()):
-                self._lib.bpf_link__destroy(pointer)
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._free)
+                for attachment in self._links.values():  # the last one attached is the first to go
+                    stack.callback(attachment.close)
             self._links.clear()
-            if self._object:
-                self._lib.bpf_object__close(self._object)
-                self._object = None
+
+    def _free(self) -> None:
+        if self._object:
+            self._lib.bpf_object__close(self._object)
+            self._object = None
 
     def _open(self) -> None:
         if not self._object:
@@ -256,7 +260,9 @@ class LibbpfHandle:
         return ct.string_at(data, size.value) if data else b""
 
     def _section(self, program: str) -> str:
-        return str(self._lib.bpf_program__section_name(self._programs[program]).decode())
+        if program in self._programs:
+            return str(self._lib.bpf_program__section_name(self._programs[program]).decode())
+        return "struct_ops"  # such programs are attached by the map that holds them, under its name
 
     def _program_info(self, name: str, pointer: int) -> ProgramInfo:
         section, insns = self._section(name), self._lib.bpf_program__insn_cnt(pointer)
@@ -317,46 +323,44 @@ class LibbpfHandle:
 
     def _aim(self, name: str, pointer: int) -> None:
         # A BTF-typed hook is part of the program: another target has to be set before the verifier runs.
-        parsed = parse_section(self._section(name))
-        if parsed.kind not in _TYPED:
-            return
-        target = self._target(name)
-        self._check_target(name, parsed, target)
-        if target == parsed.target:
-            return
+        parsed = self._parsed(name)
+        where = parse_target(parsed.type, self._target(name))
+        if parsed.type.typed:
+            self._check_target(name, parsed, where)
         with _listening() as lines:
-            status = self._lib.bpf_program__set_attach_target(pointer, 0, target.encode())
+            status = aim(self._lib, pointer, parsed, where.place if parsed.type.typed else "")
         if status:
-            raise explain.attach_failed(name, parsed, target, -status, lines)
+            raise explain.attach_failed(name, parsed, where, -status, lines)
 
     def _target(self, name: str) -> str:
-        section = self._section(name)
-        return self._targets.get(name) or self._targets.get(section) or parse_section(section).target
+        parsed = self._parsed(name)
+        return self._targets.get(name) or self._targets.get(self._section(name)) or parsed.place
 
-    def _check_target(self, name: str, parsed: Section, target: str) -> None:
-        if not target:
+    def _parsed(self, name: str) -> Section:
+        return parse_section(self._section(name))
+
+    def _check_target(self, name: str, parsed: Section, target: Target) -> None:
+        row = parsed.type
+        if not target.place and row.target:
             raise AttachError(
                 f'{name}: SEC("{parsed.prefix}") does not say where to attach',
-                hint=f'write SEC("{parsed.prefix}/{parsed.type.target}"), or give --attach {name}=TARGET',
+                hint=search.suggest_target(parsed, name),
             )
-        if parsed.kind in _TYPED and target != self._target(name):
+        fixed = parse_target(row, self._target(name)).place
+        if row.typed and target.place != fixed:
             raise AttachError(
-                f"{name} is verified for {self._target(name)} and cannot move to {target}",
-                hint=f"load the cell again with --attach {name}={target} (targets= in Python)",
+                f"{name} is verified for {fixed} and cannot move to {target.place}",
+                hint=f"load the cell again with --attach {name}={target.place} (targets= in Python)",
             )
 
-    def _attach_call(self, kind: str, target: str) -> Callable[[int], Any]:
-        # The call that attaches a program of this kind to this target.
-        lib = self._lib
-        if kind == "tracepoint":
-            category, event = tracepoint_target(target)
-            return lambda p: lib.bpf_program__attach_tracepoint(p, category.encode(), event.encode())
-        if kind == "raw_tracepoint":
-            return lambda p: lib.bpf_program__attach_raw_tracepoint(p, target.encode())
-        if kind in ("uprobe", "uretprobe"):
-            place = uprobe_target(target)
-            options = _libbpf.UprobeOpts(sz=ct.sizeof(_libbpf.UprobeOpts), retprobe=kind == "uretprobe")
-            options.func_name = place.function.encode() if place.function else None
-            path = str(Path(place.path)) if place.path.startswith("/") else place.path
-            return lambda p: lib.bpf_program__attach_uprobe_opts(p, -1, path.encode(), place.offset, ct.byref(options))
-        return lib.bpf_program__attach
+    def _request(self, name: str, parsed: Section, target: Target) -> Request:
+        if parsed.type.attach == "map":
+            pointer, fd = self._maps[name], self._lib.bpf_map__fd(self._maps[name])
+        else:
+            pointer = self._programs[name]
+            fd = self._lib.bpf_program__fd(pointer)
+        return Request(self._lib, pointer, fd, name, parsed, target, self._map_fd)
+
+    def _map_fd(self, name: str) -> int | None:
+        pointer = self._maps.get(name)
+        return None if pointer is None else int(self._lib.bpf_map__fd(pointer))

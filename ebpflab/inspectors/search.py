@@ -23,7 +23,7 @@ from ..errors import (
     KernelSupportError,
     PrivilegeError,
 )
-from ..program_types import PROGRAM_TYPES, tracepoint_target, uprobe_target
+from ..program_types import PROGRAM_TYPES, Section, tracepoint_target, uprobe_target
 from ..similar import did_you_mean, nearest
 from . import tracefs
 from .kernel import facts
@@ -134,6 +134,21 @@ def explain_missing(kind: str, target: str) -> HookNotFoundError | None:
     if kind in ("uprobe", "uretprobe"):
         return _explain_uprobe(target, returns=kind == "uretprobe")
     return None
+
+
+def suggest_target(section: Section, program: str) -> str:
+    """Return what to write for a program whose section does not say where it is attached.
+
+    Examples
+    --------
+    >>> suggest_target(parse_section("xdp"), "on_packet")
+    'give --attach on_packet=INTERFACE, as in --attach on_packet=lo'
+    """
+    row = section.type
+    example = f", as in --attach {program}={row.example}" if row.example else ""
+    way = f"give --attach {program}={row.target}{example}"
+    takes_target = f"{section.prefix}+" in row.sections and not row.hook
+    return f'write SEC("{section.prefix}/{row.target}"), or {way}' if takes_target else way
 
 
 def resolve_binary(name: str) -> Path | None:

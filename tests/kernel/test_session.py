@@ -272,11 +272,11 @@ def test_the_name_of_a_tool_that_does_not_exist_lists_what_there_is():
     assert caught.value.hint
 
 
-def test_a_kind_that_is_not_attached_yet_can_still_be_loaded_and_run(load):
+def test_a_program_whose_section_names_no_target_asks_for_one_and_can_be_run_without(load):
     source = 'SEC("xdp") int drop(struct xdp_md *ctx) { return XDP_DROP; }'
-    with pytest.raises(AttachError, match="does not attach this kind") as caught:
+    with pytest.raises(AttachError, match="does not say where to attach") as caught:
         ebpflab.load(source)
-    assert "attach=False" in caught.value.hint
+    assert "--attach drop=INTERFACE" in caught.value.hint
     result = load(source, attach=False).test_run("drop", data=bytes(64), repeat=10)
     assert result["retval"] == 1  # XDP_DROP, include/uapi/linux/bpf.h
     assert result["data_out"] == bytes(64)
