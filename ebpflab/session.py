@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import line, registry
+from . import line, registry, runs
 from .btf import Btf
 from .cell import Cell
 from .engines.base import Handle, LinkInfo, TestRun
@@ -24,6 +24,7 @@ from .events import Events
 from .maps import LossCounters, Variables
 from .program_types import parse_section
 from .records import RecordTypes, record_types
+from .runs import RunResult
 from .similar import nearest
 from .store import Keep, RecordStore
 from .stream import Drain, RingBuffer
@@ -254,8 +255,8 @@ class Session:
             return output.read().decode("utf-8", "replace")
 
     def test_run(
-        self, program: str | None = None, data: bytes | None = None, ctx: bytes | None = None, repeat: int = 1
-    ) -> dict[str, Any]:
+        self, program: str | None = None, data: Any = None, ctx: Any = None, repeat: int = 1
+    ) -> RunResult | pd.DataFrame:
         """Run a program in the kernel without attaching it (BPF_PROG_TEST_RUN).
 
         Parameters
@@ -263,25 +264,49 @@ class Session:
         program
             The function's name; may be left out when there is only one.
         data
-            A packet, for program types that take one: at least 14 bytes.
+            A packet from its Ethernet header on, at least 14 bytes, for program types that take one: bytes, or an
+            object that knows its bytes, such as a packet of scapy. A list of packets, or the path of a pcap file
+            of Ethernet frames, runs the program on each.
         ctx
-            The context's bytes, for program types that take one.
+            The context: bytes; a list of numbers (the arguments of a raw tracepoint); or fields by name, as
+            ``{"ingress_ifindex": 1}``.
         repeat
-            How many times to run it.
+            How many times to run it; the nanoseconds are a mean over these.
 
         Returns
         -------
-        dict
-            retval, data_out (the packet afterwards), ns (nanoseconds of one run).
+        RunResult or pandas.DataFrame
+            retval, verdict (its name), data_out (the packet afterwards), ctx_out, ns (nanoseconds of one run); for
+            several packets a frame with a row for each.
 
         Raises
         ------
         LoadError
-            When the kernel cannot test-run this type.
+            When the kernel cannot test-run this type, or refuses what it is given.
+        CellError
+            When a file cannot be read, or the context has no such field.
+
+        Examples
+        --------
+        >>> s.test_run("drop", data=bytes(64)).verdict
+        'XDP_DROP'
         """
         self._alive()
-        result = self._handle.test_run(self._only(program), TestRun(data, ctx, repeat))
-        return {"retval": result.retval, "data_out": result.data_out, "ns": result.ns}
+        name = self._only(program)
+        if not runs.is_many(data):
+            return self._run_once(name, data, ctx, repeat)
+        listed = list(runs.packets(data))
+        results = [self._run_once(name, packet, ctx, repeat) for _, packet in listed]
+        return runs.frame(results, [when for when, _ in listed], [len(packet) for _, packet in listed])
+
+    def _run_once(self, program: str, data: Any, ctx: Any, repeat: int) -> RunResult:
+        row = parse_section(next(p.section for p in self._programs if p.name == program)).type
+        packet = None if data is None else runs.as_bytes(data, "a packet")
+        context = None if ctx is None else runs.context_bytes(row, ctx, len(packet or b""))
+        got = self._handle.test_run(program, TestRun(packet, context, repeat, runs.context_back(row)))
+        return RunResult(
+            program, got.retval, row.verdict(got.retval), got.data_out, got.ctx_out, got.ns, max(repeat, 1), row
+        )
 
     def __enter__(self) -> Session:
         return self

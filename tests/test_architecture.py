@@ -50,11 +50,12 @@ MAY_IMPORT = {
     "engines.*": "errors verifier similar program_types.* _libbpf _syscalls journal toolchain inspectors.* engines.*",
     "maps": "errors similar formatting btf decode engines.base",
     "inspectors.*": "errors similar formatting btf program_types.* inspectors.* _libbpf _probes",
+    "runs": "errors similar formatting btf program_types.* inspectors.*",
     "summary": "errors similar formatting keep program_types.* verifier",
     "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
     "session": "errors similar formatting keep cell options program_types.* verifier btf decode records stream"
-    " store frame events maps plots line registry summary engines.* inspectors.*",
+    " store frame events maps plots line registry runs summary engines.* inspectors.*",
     "loading": "errors keep cell options line registry store session",
     "health": "errors formatting toolchain inspectors.kernel",
     "demo": "errors",

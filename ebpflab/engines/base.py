@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,24 @@ class LinkInfo:
 
 @dataclass(frozen=True)
 class TestRun:
-    """Input of a test run: packet bytes, context bytes, how often."""
+    """Input of a test run: packet bytes, context bytes, how often.
+
+    ``back`` says how the kernel hands the context back: "out" in a buffer of its own, "in place", or "" not at all.
+    """
 
     data: bytes | None = None
     ctx: bytes | None = None
     repeat: int = 1
+    back: Literal["out", "in place", ""] = ""
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """What a test run gave: the program's return value, the packet after it, nanoseconds of one run."""
+    """What a test run gave: the program's return value, packet and context after it, nanoseconds of one run."""
 
     retval: int
     data_out: bytes
+    ctx_out: bytes
     ns: int
 
 

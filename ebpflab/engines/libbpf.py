@@ -23,6 +23,7 @@ _LOG_SIZE = 128 << 20
 _RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF, include/uapi/linux/bpf.h
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _LOG_ALL_PATHS = 2  # BPF_LOG_LEVEL2, include/linux/bpf_verifier.h: level 1 forgets the paths that were fine
+_ROOM = 4096  # by which a program may make its packet longer in a test run
 _CALL = 0x85  # BPF_JMP | BPF_CALL
 
 
@@ -204,21 +205,26 @@ class LibbpfHandle:
         Needs Linux 4.12 or later; which program types can be run so depends on the kernel.
         """
         self._open()
-        # The kernel refuses an output buffer for programs that have no packet.
-        space = ct.create_string_buffer(len(run.data) + 256) if run.data is not None else None
         options = _libbpf.TestRunOpts(sz=ct.sizeof(_libbpf.TestRunOpts), repeat=run.repeat if run.repeat > 1 else 0)
+        # The kernel refuses buffers that a type has no use for.
+        packet = context = None
         if run.data is not None:
             data = ct.create_string_buffer(run.data, len(run.data))
+            packet = ct.create_string_buffer(len(run.data) + _ROOM)
             options.data_in, options.data_size_in = ct.addressof(data), len(run.data)
-            options.data_out, options.data_size_out = ct.addressof(space), len(space)  # type: ignore[arg-type]
+            options.data_out, options.data_size_out = ct.addressof(packet), len(packet)
         if run.ctx is not None:
-            context = ct.create_string_buffer(run.ctx, len(run.ctx))
-            options.ctx_in, options.ctx_size_in = ct.addressof(context), len(run.ctx)
+            context = given = ct.create_string_buffer(run.ctx, len(run.ctx))
+            options.ctx_in, options.ctx_size_in = ct.addressof(given), len(run.ctx)
+            if run.back == "out":
+                context = ct.create_string_buffer(len(run.ctx))
+                options.ctx_out, options.ctx_size_out = ct.addressof(context), len(run.ctx)
         status = self._lib.bpf_prog_test_run_opts(self._lib.bpf_program__fd(self._programs[program]), ct.byref(options))
         if status:
             raise explain.test_run_failed(program, self._section(program), -status)
-        out = space.raw[: options.data_size_out] if space is not None else b""
-        return TestResult(options.retval, out, options.duration)
+        data_out = packet.raw[: options.data_size_out] if packet is not None else b""
+        ctx_out = context.raw if context is not None and run.back else b""
+        return TestResult(options.retval, data_out, ctx_out, options.duration)
 
     def close(self) -> None:
         """Detach everything and free the object; its maps stay only as long as somebody holds their descriptors."""

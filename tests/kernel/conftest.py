@@ -1,20 +1,29 @@
 """Tests on the running kernel: one gate with one reason, and a check that the kernel is left as it was.
 
-``EBPFLAB_REQUIRE_KERNEL=1`` turns skips into failures.
+``EBPFLAB_REQUIRE_KERNEL=1`` turns skips into failures, but for tests marked ``hook(kind)`` of a kind that this
+kernel was built without: those say so, and tests/data/hook_matrix.json holds which kinds have to work where.
+``EBPFLAB_HOOK_REPORT=FILE`` writes down which kinds worked; the table in docs/hooks.md is made from such files.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import os
 from pathlib import Path
 
 import cells
+import kernel_has
 import objects
 import pytest
+from netns import netns, wire  # noqa: F401 (fixtures of many tests)
 
 import ebpflab
 
+_KERNEL = os.environ.get("EBPFLAB_VM") or os.uname().release
+_MATRIX = json.loads((Path(__file__).parents[1] / "data" / "hook_matrix.json").read_text())
+_ABSENT = "not in this kernel: "
+_outcomes: dict[str, dict[str, object]] = {}
 _REQUIRED = os.environ.get("EBPFLAB_REQUIRE_KERNEL", "") not in ("", "0")
 
 
@@ -37,10 +46,37 @@ def why_not() -> str | None:
 def pytest_runtest_makereport(item):
     # The switch is about every skip, also those that a test or a fixture decides on later.
     report = yield
-    if _REQUIRED and report.skipped:
+    for mark in item.iter_markers("hook"):
+        _record(mark.args[0], report)
+    if _REQUIRED and report.skipped and _ABSENT not in report.longrepr[2]:
         report.outcome = "failed"
         report.longrepr = f"EBPFLAB_REQUIRE_KERNEL is set, and this test was skipped: {report.longrepr[2]}"
     return report
+
+
+def _record(kind, report):
+    row = _outcomes.setdefault(kind, {"passed": 0, "failed": 0, "absent": ""})
+    if report.skipped and _ABSENT in report.longrepr[2]:
+        row["absent"] = report.longrepr[2].partition(_ABSENT)[2]
+    elif report.failed:
+        row["failed"] += 1
+    elif report.when == "call" and report.passed:
+        row["passed"] += 1
+
+
+def pytest_sessionfinish():
+    path = os.environ.get("EBPFLAB_HOOK_REPORT")
+    if path and _outcomes:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps({"kernel": _KERNEL, "release": os.uname().release, "kinds": _outcomes}))
+
+
+def _gate(kind):
+    reason = kernel_has.absent(kind)
+    if reason is not None and _MATRIX.get(_KERNEL, {}).get(kind) == "works":
+        pytest.fail(f"{kind} worked on {_KERNEL} when the table was made, and now: {reason}", pytrace=False)
+    if reason is not None:
+        pytest.skip(f"{_ABSENT}{reason}")
 
 
 def pytest_runtest_setup(item):
@@ -49,6 +85,8 @@ def pytest_runtest_setup(item):
         pytest.fail(f"EBPFLAB_REQUIRE_KERNEL is set, and {reason}", pytrace=False)
     if reason is not None:
         pytest.skip(reason)
+    for mark in item.iter_markers("hook"):
+        _gate(mark.args[0])
 
 
 @pytest.fixture(autouse=True)
