@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import EbpflabError
     from .health import doctor
+    from .inspectors.contexts import context
     from .inspectors.search import hooks
     from .inspectors.tracefs import format
     from .loading import load
@@ -43,6 +44,7 @@ __all__ = [
     "Session",
     "__version__",
     "close_all",
+    "context",
     "doctor",
     "format",
     "hooks",
@@ -55,6 +57,7 @@ _HOMES = {
     "EbpflabError": ".errors",
     "Session": ".session",
     "close_all": ".registry",
+    "context": ".inspectors.contexts",
     "doctor": ".health",
     "format": ".inspectors.tracefs",
     "hooks": ".inspectors.search",

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "toolchain": "errors",
     "_libbpf": "errors toolchain",
     "_syscalls": "",
+    "_probes": "errors _libbpf _syscalls",
     "journal": "errors cache",
     "_native.*": "errors cache toolchain _native.*",
     "compile.*": "errors cache cell diagnostics toolchain _libbpf btf compile.*",

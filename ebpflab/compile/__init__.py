@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import cache, toolchain
 from ..cell import Cell, without_comments
 from ..errors import CompileError, Diagnostic
-from . import clang, vmlinux
+from . import clang, macros, vmlinux
 
 _INCLUDES = Path(__file__).parent / "include"
 _KEPT_OBJECTS = 500
@@ -78,8 +78,22 @@ class Compiled:
     first: bool = False
 
 
-def compile_cell(cell: Cell, *, contexts: str = "", keep_types: Sequence[str] = ()) -> Compiled:
-    """Compile a cell for the running kernel.
+@dataclass(frozen=True)
+class Target:
+    """A kernel to compile for that is not the running one.
+
+    ``btf`` is a file with its BTF, such as a copy of its ``/sys/kernel/btf/vmlinux``, and ``cpus`` the number of
+    CPUs that it counts as possible (``/sys/devices/system/cpu/possible``).
+    """
+
+    btf: Path
+    cpus: int
+
+
+def compile_cell(
+    cell: Cell, *, contexts: str = "", keep_types: Sequence[str] = (), target: Target | None = None
+) -> Compiled:
+    """Compile a cell.
 
     Parameters
     ----------
@@ -89,6 +103,8 @@ def compile_cell(cell: Cell, *, contexts: str = "", keep_types: Sequence[str] = 
         C text put before the cell: the context structs of the tracepoints that it names.
     keep_types
         C types (``struct event``) whose layout has to stay in the object though no map names them.
+    target
+        The kernel to compile for; the running one if not given.
 
     Raises
     ------
@@ -104,15 +120,16 @@ def compile_cell(cell: Cell, *, contexts: str = "", keep_types: Sequence[str] = 
     >>> compile_cell(Cell('SEC("raw_tp/sys_enter") int h(void *ctx) { return 0; }')).headers
     'subset'
     """
-    text = _translation_unit(cell, contexts, keep_types)
-    flags = _flags(cell)
     headers = _local_headers(cell)
+    text = _translation_unit(cell, contexts, keep_types, headers)
+    btf, cpus = (target.btf, target.cpus) if target else (None, _possible_cpus())
+    flags = _flags(cell, cpus)
     uapi = cell.headers == "uapi"
     key = cache.key(
         text,
         repr([*clang.base_flags(), *flags]),
         clang.identity(),
-        "" if uapi else vmlinux.identity(),
+        "" if uapi else vmlinux.identity(btf),
         _prelude(),
         *headers,
     )
@@ -123,9 +140,9 @@ def compile_cell(cell: Cell, *, contexts: str = "", keep_types: Sequence[str] = 
         os.utime(stored)
         kind, _, messages = log.read_text().partition("\n")
         return Compiled(stored.read_bytes(), _warnings(messages, cell), kind, cached=True)
-    first = not uapi and not vmlinux.is_ready()
+    first = not uapi and not vmlinux.is_ready(btf)
     kind, (data, messages) = (
-        ("uapi", clang.run(text, flags, cell)) if uapi else _with_vmlinux(text, flags, cell, headers)
+        ("uapi", clang.run(text, flags, cell)) if uapi else _with_vmlinux(text, flags, cell, headers, btf)
     )
     cache.write(log, f"{kind}\n{messages}".encode())
     cache.write(stored, data)
@@ -133,36 +150,47 @@ def compile_cell(cell: Cell, *, contexts: str = "", keep_types: Sequence[str] = 
     return Compiled(data, _warnings(messages, cell), kind, cached=False, first=first)
 
 
-def _with_vmlinux(text: str, flags: list[str], cell: Cell, headers: Sequence[str]) -> tuple[str, tuple[bytes, str]]:
+def kept_types(cell: Cell, *, always: bool = False) -> list[str]:
+    # The `keep_types` of a cell. A buffer that names its record type needs nothing kept; a foreign source's structs
+    # would vanish from BTF.
+    if not always and all(ring.typed for ring in cell.rings):
+        return []
+    return [f"struct {name}" for name in cell.struct_names] + list(cell.typedef_names)
+
+
+def _with_vmlinux(
+    text: str, flags: list[str], cell: Cell, headers: Sequence[str], btf: Path | None
+) -> tuple[str, tuple[bytes, str]]:
     words = set(cell.words) | _BASE_WORDS
     extra = [toolchain.find_libbpf_headers() / name for name in cell.includes if not _SELF_SUFFICIENT.search(name)]
     for header in [*headers, *(path.read_text() for path in extra if path.is_file())]:
         words.update(re.findall(r"[A-Za-z_]\w*", without_comments(header)))
     try:
-        return "subset", clang.run(text, flags, cell, vmlinux.subset(words, cell.defined))
+        return "subset", clang.run(text, flags, cell, vmlinux.subset(words, cell.defined, btf))
     except CompileError as error:
         if not any(_MISSING.search(d.message) for d in error.diagnostics):
             raise
     # A type that only a macro names, or a member reached through a helper's result, is not in the subset.
-    return "whole", clang.run(text, flags, cell, vmlinux.whole(cell.defined))
+    return "whole", clang.run(text, flags, cell, vmlinux.whole(cell.defined, btf))
 
 
-def _translation_unit(cell: Cell, contexts: str, keep_types: Sequence[str]) -> str:
+def _translation_unit(cell: Cell, contexts: str, keep_types: Sequence[str], headers: Sequence[str]) -> str:
     # Everything of ours stands under its own #line, so that lines of the cell stay lines of the cell.
     keep = "".join(
         f'static const {c_type} *ebpflab_keep_{number} __attribute__((used, section(".data.ebpflab")));\n'
         for number, c_type in enumerate(keep_types)
     )
     licence = "" if cell.licensed else 'char ebpflab_license[] SEC("license") = "GPL";\n'
+    names = "" if cell.headers == "uapi" else macros.subset(cell.words, cell.defined, [cell.code, *headers])
     return (
-        f'#include "{_INCLUDES / "ebpflab.h"}"\n#line 1 "contexts"\n{contexts}\n'
+        f'#include "{_INCLUDES / "ebpflab.h"}"\n#line 1 "macros"\n{names}\n#line 1 "contexts"\n{contexts}\n'
         f'#line 1 "{clang.CELL}"\n{cell.source}\n#line 1 "ebpflab"\n{keep}{licence}'
     )
 
 
-def _flags(cell: Cell) -> list[str]:
+def _flags(cell: Cell, cpus: int) -> list[str]:
     flags = [f"-I{folder}" for folder in _local_folders(cell)]
-    flags += [f"-isystem{toolchain.find_libbpf_headers()}", f"-DEBPFLAB_CPUS={_counters()}"]
+    flags += [f"-isystem{toolchain.find_libbpf_headers()}", f"-DEBPFLAB_CPUS={_counters(cpus)}"]
     if cell.headers == "uapi":
         flags += ["-DEBPFLAB_UAPI", *(f"-isystem{folder}" for folder in toolchain.find_uapi_headers())]
     elif any(not _SELF_SUFFICIENT.search(name) for name in cell.includes):  # usdt.bpf.h wants linux/errno.h
@@ -174,12 +202,16 @@ def _local_folders(cell: Cell) -> list[Path]:
     return [*([cell.path.resolve().parent] if cell.path else []), Path.cwd()]
 
 
+def _counters(cpus: int) -> int:
+    # Up to the next power of two, so that a mask can stand for a bound.
+    return 1 << (cpus - 1).bit_length()
+
+
 @functools.cache
-def _counters() -> int:
-    # Possible CPUs ("0-127" or "0,2-3"), up to the next power of two, so that a mask can stand for a bound.
+def _possible_cpus() -> int:
+    # "0-127" or "0,2-3": what counts is the highest.
     listed = Path("/sys/devices/system/cpu/possible").read_text()
-    highest = max(int(number) for number in re.findall(r"\d+", listed))
-    return 1 << highest.bit_length()
+    return max(int(number) for number in re.findall(r"\d+", listed)) + 1
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-# vmlinux.h from the running kernel's BTF, whole and as the small part that one program needs.
+# vmlinux.h from a kernel's BTF, whole and as the small part that one program needs.
 #
 # libbpf prints the whole header (2.8 MB, 130,000 lines on 6.18). Parsing it costs clang 0.3 s and puts every
 # enumerator into the object's debug info, so each cell gets only the declarations that its own words can
@@ -78,33 +78,35 @@ _KEYWORDS = frozenset(
 
 
 @functools.cache
-def btf_hash() -> str:
+def btf_hash(btf: Path | None = None) -> str:
     # The kernel's BTF is the identity that matters: two kernels with the same types share everything here.
+    # Here and below, `btf` is a file with the BTF of another kernel than the running one.
+    path = btf or KERNEL_BTF
     try:
-        return hashlib.blake2b(KERNEL_BTF.read_bytes(), digest_size=12).hexdigest()
+        return hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest()
     except FileNotFoundError as error:
         raise KernelSupportError(
-            f"this kernel carries no type information: {KERNEL_BTF} does not exist",
+            f"this kernel carries no type information: {path} does not exist",
             hint="boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (the stock kernels of Debian 11, Ubuntu 20.10, "
             "Fedora 31 and later have it)",
         ) from error
     except OSError as error:
         raise KernelSupportError(
-            f"cannot read the kernel's type information: {error}", hint=f"check the permissions of {KERNEL_BTF}"
+            f"cannot read the kernel's type information: {error}", hint=f"check the permissions of {path}"
         ) from error
 
 
-def whole(defined: frozenset[str] = frozenset()) -> str:
-    # The complete vmlinux.h of the running kernel; `defined` as for `subset`.
-    text = header(row[0] for row in _database().execute("SELECT text FROM block ORDER BY id"))
+def whole(defined: frozenset[str] = frozenset(), btf: Path | None = None) -> str:
+    # The complete vmlinux.h; `defined` as for `subset`.
+    text = header(row[0] for row in _database(btf).execute("SELECT text FROM block ORDER BY id"))
     return _rename(text, defined) if defined else text
 
 
-def subset(words: Iterable[str], defined: frozenset[str] = frozenset()) -> str:
+def subset(words: Iterable[str], defined: frozenset[str] = frozenset(), btf: Path | None = None) -> str:
     # The declarations that a text with these words can reach. `defined`: names that the text defines itself;
     # the kernel's types of those names are kept under NAME___kern (libbpf ignores what follows three underscores
     # when it matches types, so even those relocate rightly).
-    db = _database()
+    db = _database(btf)
     tokens = set(words)
     chosen = _close(db, {word for word in tokens if word not in defined or _SHARED.fullmatch(word)}, tokens)
     marks = ",".join("?" * len(chosen))
@@ -163,39 +165,40 @@ def _is_member(match: re.Match[str]) -> bool:
 
 
 @functools.cache
-def _database() -> sqlite3.Connection:
-    path = _path()
+def _database(btf: Path | None = None) -> sqlite3.Connection:
+    path = _path(btf)
     if not path.exists():
-        _build(path, dump())
+        _build(path, dump(btf))
         cache.trim(path.parent, _KEPT)
     # The cache never changes once written; "immutable" spares every lock.
     return sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
 
 
-def is_ready() -> bool:
+def is_ready(btf: Path | None = None) -> bool:
     # Whether this kernel's header has been made before; making it takes a few seconds.
-    return _path().exists()
+    return _path(btf).exists()
 
 
-def _path() -> Path:
-    return cache.directory("vmlinux") / f"{identity()}.sqlite"
+def _path(btf: Path | None) -> Path:
+    return cache.directory("vmlinux") / f"{identity(btf)}.sqlite"
 
 
 @functools.cache
-def identity() -> str:
+def identity(btf: Path | None = None) -> str:
     # A change of the kernel, of this file or of libbpf can change what the header holds.
     version = cache.key(Path(__file__).read_bytes(), _libbpf.library().libbpf_version_string())
-    return f"{btf_hash()}-{version[:8]}"
+    return f"{btf_hash(btf)}-{version[:8]}"
 
 
-def dump() -> str:
-    # The running kernel's types as C, in an order that compiles, by libbpf's own dumper. Raises KernelSupportError.
-    btf_hash()  # one clear error when there is no BTF at all
+def dump(btf: Path | None = None) -> str:
+    # The kernel's types as C, in an order that compiles, by libbpf's own dumper. Raises KernelSupportError.
+    btf_hash(btf)  # one clear error when there is no BTF at all
+    path = btf or KERNEL_BTF
     lib = _libbpf.library()
-    btf = lib.btf__load_vmlinux_btf()
-    if not btf:
+    types = lib.btf__parse(os.fsencode(btf), None) if btf else lib.btf__load_vmlinux_btf()
+    if not types:
         raise KernelSupportError(
-            f"libbpf cannot read {KERNEL_BTF}: {os.strerror(ct.get_errno())}",
+            f"libbpf cannot read {path}: {os.strerror(ct.get_errno())}",
             hint="a newer libbpf may know this kernel's BTF; set EBPFLAB_LIBBPF to its path",
         )
     pieces: list[bytes] = []
@@ -205,15 +208,15 @@ def dump() -> str:
     def collect(_context: int, fmt: int, va_list: int) -> None:
         pieces.append(_libbpf.format_va(fmt, va_list, buffer))
 
-    dumper = lib.btf_dump__new(btf, ct.cast(collect, ct.c_void_p), None, None)
+    dumper = lib.btf_dump__new(types, ct.cast(collect, ct.c_void_p), None, None)
     try:
         with _libbpf.interrupts_later():
-            for type_id in range(1, lib.btf__type_cnt(btf)):
+            for type_id in range(1, lib.btf__type_cnt(types)):
                 lib.btf_dump__dump_type(dumper, type_id)
     finally:
         lib.btf_dump__free(dumper)
-        lib.btf__free(btf)
-    kernel = Btf.parse(KERNEL_BTF.read_bytes())
+        lib.btf__free(types)
+    kernel = Btf.parse(path.read_bytes())
     small = {enum.name: enum.size for enum in kernel.of_kind(Kind.ENUM) if enum.name and enum.size < 4}
     return _fit_va_list(_fit_enums(b"".join(pieces).decode(), small), kernel)
 

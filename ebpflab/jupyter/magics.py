@@ -64,7 +64,7 @@ class BpfMagics(Magics):
     @no_var_expand
     @line_magic("bpf")  # type: ignore[arg-type]
     def bpf_line(self, line: str) -> Any:
-        """Ask the kit: ``%bpf hooks openat``, ``format sched:sched_switch``, ``ps``, ``stop [NAME]``, ``doctor``."""
+        """Ask the kit: ``%bpf hooks openat``, ``format sched:sched_switch``, ``ctx xdp``, ``ps``, ``stop``, ``doctor``."""
         command, _, rest = line.strip().partition(" ")
         if command not in _COMMANDS:
             near = nearest(command, list(_COMMANDS)) if command else ()
@@ -93,6 +93,14 @@ def _format(rest: str) -> Any:
     return ebpflab.format(rest)
 
 
+def _context(rest: str) -> Any:
+    if not rest:
+        raise CellError(
+            "%bpf ctx wants a kind of program", hint="for example %bpf ctx xdp, or %bpf ctx fentry/vfs_read"
+        )
+    return ebpflab.context(rest)
+
+
 def _stop(rest: str) -> Any:
     live = ebpflab.sessions()
     names = rest.split()
@@ -112,6 +120,7 @@ def _stop(rest: str) -> Any:
 _COMMANDS: dict[str, Callable[[str], Any]] = {
     "hooks": _hooks,
     "format": _format,
+    "ctx": _context,
     "ps": lambda _: ebpflab.sessions(),
     "stop": _stop,
     "doctor": lambda _: ebpflab.doctor(),
