@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .errors import EbpflabError
     from .health import doctor
     from .inspectors.contexts import context
+    from .inspectors.features import features
     from .inspectors.search import hooks
     from .inspectors.tracefs import format
     from .loading import load
@@ -46,6 +47,7 @@ __all__ = [
     "close_all",
     "context",
     "doctor",
+    "features",
     "format",
     "hooks",
     "load",
@@ -59,6 +61,7 @@ _HOMES = {
     "close_all": ".registry",
     "context": ".inspectors.contexts",
     "doctor": ".health",
+    "features": ".inspectors.features",
     "format": ".inspectors.tracefs",
     "hooks": ".inspectors.search",
     "load": ".loading",

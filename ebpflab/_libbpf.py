@@ -20,6 +20,8 @@ _int, _u32, _size, _str, _ptr = ct.c_int, ct.c_uint32, ct.c_size_t, ct.c_char_p,
 # name: (result, arguments)
 _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "libbpf_version_string": (_str, ()),
+    "libbpf_major_version": (_u32, ()),
+    "libbpf_minor_version": (_u32, ()),
     "libbpf_set_print": (_ptr, (_ptr,)),
     "bpf_object__open_mem": (_ptr, (_ptr, _size, _ptr)),
     "bpf_object__load": (_int, (_ptr,)),
@@ -58,12 +60,15 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_tc_attach": (_int, (_ptr, _ptr)),
     "bpf_tc_detach": (_int, (_ptr, _ptr)),
     "bpf_tc_query": (_int, (_ptr, _ptr)),
+    "bpf_xdp_query": (_int, (_int, _int, _ptr)),
     "bpf_prog_attach": (_int, (_int, _int, _int, ct.c_uint)),
     "bpf_prog_detach2": (_int, (_int, _int, _int)),
+    "bpf_prog_query": (_int, (_int, _int, _u32, ct.POINTER(_u32), ct.POINTER(_u32), ct.POINTER(_u32))),
     "bpf_prog_get_next_id": (_int, (_u32, ct.POINTER(_u32))),
     "bpf_prog_get_fd_by_id": (_int, (_u32,)),
     "bpf_map_get_fd_by_id": (_int, (_u32,)),
     "bpf_map_delete_elem": (_int, (_int, _ptr)),
+    "bpf_map_get_next_key": (_int, (_int, _ptr, _ptr)),
     "bpf_program__attach_tracepoint": (_ptr, (_ptr, _str, _str)),
     "bpf_program__attach_raw_tracepoint": (_ptr, (_ptr, _str)),
     "bpf_program__attach_uprobe_opts": (_ptr, (_ptr, _int, _str, _size, _ptr)),
@@ -80,13 +85,23 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map__is_internal": (ct.c_bool, (_ptr,)),
     "bpf_link__fd": (_int, (_ptr,)),
     "bpf_link__destroy": (_int, (_ptr,)),
+    "bpf_link__disconnect": (None, (_ptr,)),
     "bpf_iter_create": (_int, (_int,)),
     "bpf_prog_test_run_opts": (_int, (_int, _ptr)),
     "bpf_obj_get_info_by_fd": (_int, (_int, _ptr, ct.POINTER(_u32))),
+    "bpf_prog_load": (_int, (_int, _str, _str, _str, _size, _ptr)),
+    "bpf_map_create": (_int, (_int, _str, _u32, _u32, _u32, _ptr)),
+    "bpf_btf_load": (_int, (_str, _size, _ptr)),
+    "bpf_btf_get_next_id": (_int, (_u32, ct.POINTER(_u32))),
+    "bpf_btf_get_fd_by_id": (_int, (_u32,)),
+    "bpf_raw_tracepoint_open": (_int, (_str, _int)),
     "btf__load_vmlinux_btf": (_ptr, ()),
     "btf__parse": (_ptr, (_str, _ptr)),
     "btf__free": (None, (_ptr,)),
+    "btf__load_from_kernel_by_id": (_ptr, (_u32,)),
     "btf__type_cnt": (_u32, (_ptr,)),
+    "btf__type_by_id": (_ptr, (_ptr, _u32)),
+    "btf__name_by_offset": (_str, (_ptr, _u32)),
     "btf__raw_data": (_ptr, (_ptr, ct.POINTER(_u32))),
     "btf_dump__new": (_ptr, (_ptr, _ptr, _ptr, _ptr)),
     "btf_dump__dump_type": (_int, (_ptr, _u32)),
@@ -169,6 +184,19 @@ class TcOpts(ct.Structure):
     ]
 
 
+class XdpQueryOpts(ct.Structure):
+    # struct bpf_xdp_query_opts up to attach_mode.
+    _fields_ = [
+        ("sz", _size),
+        ("prog_id", _u32),
+        ("drv_prog_id", _u32),
+        ("hw_prog_id", _u32),
+        ("skb_prog_id", _u32),
+        ("attach_mode", ct.c_ubyte),
+        ("_pad", ct.c_ubyte * 7),
+    ]
+
+
 class TestRunOpts(ct.Structure):
     # struct bpf_test_run_opts up to `batch_size`.
     _fields_ = [
@@ -229,6 +257,24 @@ class ProgInfo(ct.Structure):
         ("run_cnt", ct.c_uint64),
         ("recursion_misses", ct.c_uint64),
     ]
+
+
+class MapInfo(ct.Structure):
+    # struct bpf_map_info up to the name.
+    _fields_ = [
+        ("type", _u32),
+        ("id", _u32),
+        ("key_size", _u32),
+        ("value_size", _u32),
+        ("max_entries", _u32),
+        ("map_flags", _u32),
+        ("name", ct.c_char * 16),
+    ]
+
+
+class BtfType(ct.Structure):
+    # struct btf_type (include/uapi/linux/btf.h); the low half of `info` is a function's linkage.
+    _fields_ = [("name_off", _u32), ("info", _u32), ("size_or_type", _u32)]
 
 
 PRINT = ct.CFUNCTYPE(_int, _int, _ptr, _ptr)  # libbpf_print_fn_t: level, format, va_list

@@ -19,7 +19,7 @@ _NUMBERS = {
 }
 _PIDFD_OPEN, _PIDFD_GETFD = 434, 438
 
-LINK_CREATE, LINK_DETACH = 28, 34  # enum bpf_cmd, include/uapi/linux/bpf.h
+MAP_CREATE, LINK_CREATE, LINK_DETACH = 0, 28, 34  # enum bpf_cmd, include/uapi/linux/bpf.h
 
 _syscall = ct.CDLL(None, use_errno=True).syscall
 _syscall.restype = ct.c_long

@@ -60,7 +60,7 @@ class Kind(enum.IntEnum):
 
 
 # Bytes after struct btf_type: a fixed part, and a part for each of the vlen entries.
-_TAIL = dict.fromkeys(Kind, (0, 0)) | {
+TAILS = dict.fromkeys(Kind, (0, 0)) | {
     Kind.INT: (4, 0),
     Kind.ARRAY: (12, 0),
     Kind.STRUCT: (0, 12),
@@ -306,7 +306,7 @@ class Btf:
         start = self._starts[type_id - 1]
         _, info, third = struct.unpack_from(self._order + "III", self._types, start)
         kind, vlen, flag = _split(info)
-        fixed, each = _TAIL[kind]
+        fixed, each = TAILS[kind]
         tail = f"{self._order}{(fixed + each * vlen) // 4}I"
         words = struct.unpack_from(tail, self._types, start + _HEAD_SIZE)
         size, target = (third, 0) if kind in _SIZED else (0, third)
@@ -441,7 +441,7 @@ def _split(info: int) -> tuple[Kind, int, bool]:
 
 def _find_types(types: bytes, order: str) -> list[int]:
     # Walks the type section from head to head: a type's length follows from its kind and vlen alone.
-    tails = {int(kind): tail for kind, tail in _TAIL.items() if kind is not Kind.VOID}
+    tails = {int(kind): tail for kind, tail in TAILS.items() if kind is not Kind.VOID}
     unpack = struct.Struct(order + "I").unpack_from
     starts: list[int] = []
     position, end = 0, len(types)

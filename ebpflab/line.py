@@ -65,9 +65,7 @@ def prepare(
         _check_sections(cell, targets)
         contexts = _contexts(cell)
     with stage("compile") as outcome:
-        # A buffer that names its record type needs nothing kept; a foreign source's structs would vanish from BTF.
-        needed = events or any(not ring.typed for ring in cell.rings)
-        keep = [f"struct {name}" for name in cell.struct_names] + list(cell.typedef_names) if needed else []
+        keep = compiler.kept_types(cell, always=bool(events))
         compiled = compiler.compile_cell(cell, contexts=contexts, keep_types=keep)
         outcome.detail = "cached" if compiled.cached else _headers(compiled)
     return Prepared(compiled.object, chosen, cell, targets, compiled.warnings)

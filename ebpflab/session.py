@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import line, registry, runs
+from . import iterators, line, registry, runs
 from .btf import Btf
 from .cell import Cell
 from .engines.base import Handle, LinkInfo, TestRun
@@ -31,6 +31,8 @@ from .stream import Drain, RingBuffer
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .decode import RecordType
 
 _RINGBUF, _PERF_EVENT_ARRAY, _STRUCT_OPS = 27, 4, 26  # BPF_MAP_TYPE_*, include/uapi/linux/bpf.h
 
@@ -82,6 +84,7 @@ class Session:
         self.streams: dict[str, Events] = {}
         self._cell: Cell | None = prepared.cell
         self._targets = dict(prepared.targets)
+        self._wanted: dict[str, str] = {}
         self._handle = handle
         self._btf = Btf.parse(handle.btf)
         self.vars = Variables(handle, self._btf)
@@ -240,19 +243,50 @@ class Session:
     def iterate(self, program: str | None = None) -> str:
         """Run an attached iterator (``SEC("iter/task")``) once over everything and return what it printed.
 
+        Parameters
+        ----------
+        program
+            The function's name; may be left out when only one iterator is attached.
+
         Raises
         ------
         SessionError
             When no iterator of this name is attached.
+
+        Examples
+        --------
+        >>> print(s.iterate("tasks"))
         """
-        link = next((k for k in self._links if k.hook == "iter" and program in (None, k.program)), None)
-        if link is None:
-            raise SessionError(
-                f"{self.name} has no attached iterator{f' {program}' if program else ''}",
-                hint='an iterator is a function under SEC("iter/task"); attach() it first',
-            )
-        with open(self._handle.iterate(link), "rb") as output:  # noqa: PTH123 - a file descriptor, not a path
-            return output.read().decode("utf-8", "replace")
+        return self._output(self._iterator(program)).decode("utf-8", "replace")
+
+    def iterate_df(self, program: str | None = None, *, names: Sequence[str] | None = None) -> pd.DataFrame:
+        """Run an attached iterator once over everything and return what it wrote as a frame.
+
+        A program that calls ``bpf_seq_write()`` writes records: of the cell's only struct, or of the one that
+        ``--event PROGRAM=STRUCT`` (``events={"program": "struct"}``) names. They become columns as those of
+        a stream do. One that calls ``bpf_seq_printf()`` writes a table: columns apart by blanks, their names in
+        the first line; only the last column may hold blanks.
+
+        Parameters
+        ----------
+        program
+            The function's name; may be left out when only one iterator is attached.
+        names
+            Names for the columns, of a table that has none in its first line.
+
+        Raises
+        ------
+        SessionError
+            When no iterator of this name is attached.
+        DecodeError
+            When the output is not of that form.
+
+        Examples
+        --------
+        >>> s.iterate_df("tasks").sort_values("utime").tail()
+        """
+        link = self._iterator(program)
+        return iterators.frame(link.program, self._output(link), self._row_type(link.program), names)
 
     def test_run(
         self, program: str | None = None, data: Any = None, ctx: Any = None, repeat: int = 1
@@ -330,8 +364,9 @@ class Session:
 
     def _load(self, keep: Keep, wanted: Mapping[str, str]) -> None:
         # Load, then start draining: attached programs must find their reader there.
-        for buffer in wanted:
-            self._check_buffer(buffer)
+        self._wanted = dict(wanted)
+        for name in wanted:
+            self._check_event(name)
         types = {name: self._record_types(name, wanted.get(name)) for name in self._buffers()}
         self._handle.load()
         self._state = "loaded"
@@ -358,16 +393,43 @@ class Session:
     def _buffers(self) -> list[str]:
         return [info.name for info in self._handle.maps() if info.type == _RINGBUF]
 
-    def _check_buffer(self, buffer: str) -> None:
-        if buffer not in self._buffers():
+    def _check_event(self, name: str) -> None:
+        # The struct of a buffer's records is looked for where they are all, that of an iterator's rows here.
+        found = [p.name for p in self._programs if parse_section(p.section).kind == "iter"]
+        if name in found:
+            self._row_type(name)
+        elif name not in self._buffers():
             raise CellError(
-                f"--event {buffer}=...: the cell has no ring buffer of that name",
-                hint=f"ring buffers of this cell: {', '.join(self._buffers()) or 'none'}",
+                f"--event {name}=...: the cell has no ring buffer of that name, and no iterator",
+                hint=f"it has: {', '.join([*self._buffers(), *found]) or 'none'}",
             )
 
+    def _row_type(self, program: str) -> RecordType | None:
+        calls = self._handle.calls(program)
+        return iterators.row_type(program, self._btf, self._structs(), self._wanted.get(program), calls)
+
+    def _iterator(self, program: str | None) -> LinkInfo:
+        self._alive()
+        attached = [link for link in self._links if link.hook == "iter" and program in (None, link.program)]
+        names = sorted({link.program for link in attached})
+        if not attached:
+            raise SessionError(
+                f"{self.name} has no attached iterator{f' {program}' if program else ''}",
+                hint='an iterator is a function under SEC("iter/task"); attach() it first',
+            )
+        if len(names) > 1:
+            raise SessionError(f"{self.name} has {len(names)} iterators", hint=f"name one: {', '.join(names)}")
+        return attached[0]
+
+    def _output(self, iterator: LinkInfo) -> bytes:
+        with open(self._handle.iterate(iterator), "rb") as output:  # noqa: PTH123 - a file descriptor, not a path
+            return output.read()
+
+    def _structs(self) -> tuple[str, ...]:
+        return (*self._cell.struct_names, *self._cell.typedef_names) if self._cell else ()
+
     def _record_types(self, buffer: str, wanted: str | None) -> RecordTypes:
-        structs = (*self._cell.struct_names, *self._cell.typedef_names) if self._cell else ()
-        return record_types(buffer, self._btf, structs, wanted)
+        return record_types(buffer, self._btf, self._structs(), wanted)
 
     def _where(
         self, name: str, section: str, target: str | SupportsFileno | None, options: Mapping[str, Any]
@@ -386,8 +448,8 @@ class Session:
             program = self._only(program)
         attached = {link.program for link in self._links}
         for name, section in programs + maps:
-            how = parse_section(section).type.attach
-            by_itself = how != "run" and (how != "map" or name in dict(maps))
+            parsed = parse_section(section)
+            by_itself = parsed.attachable and (parsed.type.attach != "map" or name in dict(maps))
             if name == program or (program is None and by_itself and name not in attached):
                 yield name, section
 

@@ -61,8 +61,11 @@ def _shortlist(wanted: str, candidates: Iterable[str]) -> list[str]:
     pieces = sorted({wanted[i : i + size] for i in range(len(wanted) - size + 1)})
     step = -(-len(pieces) // _MOST_PIECES)
     pieces, length = pieces[::step], len(wanted)
+    distinct = dict.fromkeys(candidates)
+    if len(distinct) <= _SHORTLIST:
+        return list(distinct)
     ranked = []
-    for candidate in dict.fromkeys(candidates):
+    for candidate in distinct:
         folded = candidate.lower()
         shared = 0
         for piece in pieces:

@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "stream": "errors _native.*",
     "store": "errors keep snapshot",
     "frame": "errors btf decode keep snapshot store",
+    "iterators": "errors btf decode records stream",
     "events": "errors similar formatting keep snapshot decode records stream store frame plots",
     "plots": "errors formatting",
     "engines.base": "errors",
@@ -56,7 +57,7 @@ MAY_IMPORT = {
     "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
     "session": "errors similar formatting keep cell options program_types.* verifier btf decode records stream"
-    " store frame events maps plots line registry runs summary engines.* inspectors.*",
+    " store frame events iterators maps plots line registry runs summary engines.* inspectors.*",
     "loading": "errors keep cell options line registry store session",
     "health": "errors formatting toolchain inspectors.kernel",
     "demo": "errors",

@@ -80,6 +80,7 @@ CAUSES = [
         "lacks CAP_DAC_READ_SEARCH",
     ),
     ("attach:fentry", errno.EPERM, {}, "refuses BPF trampolines"),
+    ("load:lsm_cgroup", errno.EPERM, {}, "refuses BPF trampolines"),
     ("load", errno.EPERM, {"seccomp": 2, "container": "podman"}, "seccomp filter (of the podman container)"),
     ("load", errno.EACCES, {"lsms": ("capability", "selinux")}, "SELinux"),
     ("load", errno.EPERM, {"lsms": ("capability", "bpf")}, "security modules: capability, bpf"),

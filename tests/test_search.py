@@ -1,51 +1,32 @@
-"""Searching hooks and explaining missing targets: on captured formats, made-up BTF and small binaries."""
+"""Searching hooks: on captured tracepoints, a made-up kernel and small binaries."""
 
 from __future__ import annotations
 
 import shutil
-import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import small_kernel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ebpflab.errors import CellError, DecodeError, HookNotFoundError, KernelSupportError
-from ebpflab.inspectors import kernel, search, tracefs
-from ebpflab.inspectors.search import explain_missing, function_names, hooks, resolve_binary
-
-TREE = Path(__file__).parent / "data/formats"
-
-
-@pytest.fixture
-def captured_tree(monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(tracefs, "tracefs_path", lambda: TREE)
-    return TREE
-
+from ebpflab.inspectors import kernel_btf
+from ebpflab.inspectors.binaries import function_names, resolve_binary
+from ebpflab.inspectors.search import explain_missing, hooks, suggest_target
+from ebpflab.program_types import BY_KIND, PROGRAM_TYPES, parse_section
 
 # --- names -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def small_machine(captured_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a machine with the captured tracepoints, and with BTF of a kernel and of one module."""
-    write_btf(tmp_path / "vmlinux", "int", "btf_trace_sched_switch", "btf_trace_sys_enter", "not_btf_trace_x")
-    write_btf(
-        tmp_path / "zmodule",
-        *("btf_trace_module_event", "bpf_iter_task", "bpf_iter__task", "bpf_iter_num_new", "bpf_iter__odd"),
-    )
-    monkeypatch.setattr(search, "_BTF_DIRECTORY", tmp_path)
-    return tmp_path
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> small_kernel.Machine:
+    return small_kernel.make(tmp_path, monkeypatch)
 
 
-def write_btf(path: Path, *strings: str) -> None:
-    # include/uapi/linux/btf.h: the header, then types (here a few bytes that are none), then strings.
-    data = b"\0" + b"".join(string.encode() + b"\0" for string in strings)
-    path.write_bytes(struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 8, 8, len(data)) + b"\xff" * 8 + data)
-
-
-@pytest.mark.usefixtures("small_machine")
+@pytest.mark.usefixtures("machine")
 def test_hooks_finds_a_part_of_a_name_in_every_kind() -> None:
     frame = hooks("Sched_Switch")
     assert list(frame.columns) == ["kind", "name", "section", "available", "why"]
@@ -59,13 +40,112 @@ def test_hooks_finds_a_part_of_a_name_in_every_kind() -> None:
     assert frame["available"].dtype == bool
 
 
-@pytest.mark.usefixtures("small_machine")
+@pytest.mark.usefixtures("machine")
 def test_hooks_knows_modules_and_iterators_and_nothing_that_only_looks_like_one() -> None:
     assert hooks(kind="tp_btf")["name"].tolist() == ["module_event", "sched_switch", "sys_enter"]
     assert hooks(kind="iter")["section"].tolist() == ["iter/task"]
 
 
-@pytest.mark.usefixtures("small_machine")
+# What there is on the small machine, by kind: names and the section of the first.
+THERE = {
+    "kprobe": (
+        [
+            *("__x64_sys_openat", "bpf_lsm_file_open", "do_blacklisted", "finish_task_switch.isra.0", "from_module"),
+            *("may_return_error", "nf_conntrack_in", "security_file_open", "vfs_read", "vfs_readv"),
+        ],
+        "kprobe/__x64_sys_openat",
+    ),
+    "ksyscall": (["openat"], "ksyscall/openat"),
+    "fentry": (
+        ["bpf_lsm_file_open", "from_module", "may_return_error", "security_file_open", "vfs_read", "vfs_readv"],
+        "fentry/bpf_lsm_file_open",
+    ),
+    "fmod_ret": (["may_return_error", "security_file_open"], "fmod_ret/may_return_error"),
+    "lsm": (["file_open"], "lsm/file_open"),
+    "struct_ops": (["tcp_congestion_ops"], "struct_ops"),
+    "xdp": (["eth0", "lo", "veth-blue"], "xdp"),
+    "tc": (["eth0", "lo", "veth-blue"], "tc"),
+    "socket_filter": (["eth0", "lo", "veth-blue"], "socket"),
+    "cgroup_device": (["/", "/user.slice", "/user.slice/app"], "cgroup/dev"),
+    "sockops": (["/", "/user.slice", "/user.slice/app"], "sockops"),
+    "sk_lookup": (["blue", "self"], "sk_lookup"),
+    "lirc_mode2": (["DEV/lirc0"], "lirc_mode2"),
+}
+
+
+@pytest.mark.parametrize("kind", THERE)
+def test_hooks_lists_the_names_of_a_kind(machine: small_kernel.Machine, kind: str) -> None:
+    (machine.cgroup2 / "user.slice/app").mkdir(parents=True)
+    (machine.root / "netns/blue").touch()
+    (machine.root / "dev/lirc0").touch()
+    names, section = THERE[kind]
+    frame = hooks(kind=kind)
+    assert frame["name"].tolist() == [name.replace("DEV", f"{machine.root}/dev") for name in names]
+    assert frame["section"][0] == section
+    assert set(frame["kind"]) == {kind}
+
+
+WITHOUT_NAMES = {
+    "syscall",
+    "freplace",
+    "sk_skb",
+    "sk_msg",
+    "sk_reuseport",
+    "lwt_in",
+    "lwt_out",
+    "lwt_xmit",
+    "lwt_seg6local",
+}
+
+
+@pytest.mark.parametrize("kind", BY_KIND.keys() - WITHOUT_NAMES)
+def test_a_section_that_hooks_shows_is_one_of_its_kind(machine: small_kernel.Machine, kind: str) -> None:
+    (machine.root / "dev/lirc0").touch()
+    pattern = f"{sys.executable}:" if BY_KIND[kind].target.startswith("PATH") else ""
+    frame = hooks(pattern, kind=kind)
+    assert set(frame["kind"]) <= {kind}
+    assert {parse_section(section).kind for section in frame["section"]} <= {kind}
+    assert "*" not in frame["name"].tolist()
+
+
+@pytest.mark.parametrize("kind", WITHOUT_NAMES)
+def test_a_kind_whose_names_are_not_the_machines_cannot_be_searched(kind: str) -> None:
+    with pytest.raises(CellError, match="cannot be searched by kind"):
+        hooks(kind=kind)
+
+
+@pytest.mark.usefixtures("machine")
+def test_without_a_kind_one_kind_stands_for_those_that_share_its_names() -> None:
+    found = set(hooks()["kind"])
+    assert {"kprobe", "fentry", "xdp", "tc", "cgroup_skb", "netfilter", "perf_event", "lsm"} <= found
+    assert not found & {"kretprobe", "kprobe.multi", "fexit", "cgroup_sock", "sockops", "socket_filter"}
+
+
+@pytest.mark.usefixtures("machine")
+def test_kinds_come_in_the_order_of_the_table() -> None:
+    found = list(dict.fromkeys(hooks()["kind"]))
+    assert found == [kind for kind in BY_KIND if kind in found]
+
+
+@pytest.mark.usefixtures("machine")
+def test_hooks_of_netfilter_and_perf_events_are_those_of_their_manuals() -> None:
+    families = [f"{family}:{hook}" for family in ("ipv4", "ipv6") for hook in ("forward", "local_in")]
+    assert hooks("/:(forward|local_in)$/", kind="netfilter")["name"].tolist() == families
+    assert "cpu-clock" in set(hooks(kind="perf_event")["name"])
+
+
+def test_hardware_events_are_there_if_something_counts_cycles(machine: small_kernel.Machine) -> None:
+    assert hooks("cpu-cycles").empty
+    error = explain_missing("perf_event", "cpu-cycles")
+    assert error is not None
+    assert "no hardware counter" in error.what
+    assert error.nearest == ("cpu-clock",)
+    machine.write(machine.event_sources / "armv8_pmuv3_0/events/cpu_cycles", "event=0x11")
+    assert hooks("cpu-cycles")["kind"].tolist() == ["perf_event"]
+    assert explain_missing("perf_event", "cpu-cycles") is None
+
+
+@pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
@@ -88,16 +168,14 @@ def test_a_pattern_is_a_part_a_glob_or_a_regular_expression(pattern: str, names:
 
 
 def test_a_wrong_kind_or_expression_is_refused() -> None:
-    with pytest.raises(CellError, match="tracepoint, raw_tracepoint, tp_btf, iter"):
+    with pytest.raises(CellError, match=r"did you mean kprobe.*tracepoint, raw_tracepoint, tp_btf"):
         hooks("x", kind="kprobes")
     with pytest.raises(CellError, match="not a regular expression"):
         hooks("/(/")
 
 
-def test_a_kernel_without_btf_says_so_and_raw_tracepoints_stay_possible(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(search, "_BTF_DIRECTORY", tmp_path / "none")
+def test_a_kernel_without_btf_says_so_and_raw_tracepoints_stay_possible(machine: small_kernel.Machine) -> None:
+    (machine.btf / "vmlinux").unlink()
     frame = hooks("sched_switch", kind="tp_btf")
     assert frame["name"].tolist() == ["*"]
     assert "CONFIG_DEBUG_INFO_BTF" in frame["why"][0]
@@ -107,17 +185,16 @@ def test_a_kernel_without_btf_says_so_and_raw_tracepoints_stay_possible(
 
 
 def test_a_file_that_is_not_btf_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_BTF_DIRECTORY", tmp_path)
+    monkeypatch.setattr(kernel_btf, "DIRECTORY", tmp_path)
     for data in (b"", b"\x9f\xeb", b"\0" * 64):
         (tmp_path / "vmlinux").write_bytes(data)
         with pytest.raises(DecodeError, match="is not BTF"):
             hooks(kind="iter")
 
 
-@pytest.mark.usefixtures("small_machine")
-def test_what_a_process_may_not_do_is_said_in_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_process_may_not_do_is_said_in_why(machine: small_kernel.Machine) -> None:
     def why(*capabilities: str) -> str:
-        monkeypatch.setattr(search, "facts", lambda: kernel.Facts(capabilities=frozenset(capabilities)))
+        machine.facts(capabilities=frozenset(capabilities))
         [row] = hooks("sched_switch", kind="tp_btf").to_dict("records")
         assert row["available"] == (row["why"] == "")
         return str(row["why"])
@@ -128,7 +205,26 @@ def test_what_a_process_may_not_do_is_said_in_why(monkeypatch: pytest.MonkeyPatc
     assert why("CAP_SYS_ADMIN") == ""
 
 
-@pytest.mark.usefixtures("small_machine")
+def test_what_the_kernel_lacks_is_said_in_why_and_the_names_are_shown_all_the_same(
+    machine: small_kernel.Machine,
+) -> None:
+    (machine.event_sources / "kprobe").rmdir()
+    frame = hooks("vfs_read*")
+    assert frame["kind"].tolist() == ["kprobe", "kprobe", "fentry", "fentry"]
+    assert frame["available"].tolist() == [False, False, True, True]
+    assert frame["why"][0] == "this kernel was built without kprobes (CONFIG_KPROBES)"
+
+
+def test_a_machine_without_cgroup2_says_so_in_one_row(
+    machine: small_kernel.Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ebpflab.inspectors.cgroups.mount_points", lambda _: ())
+    [row] = hooks(kind="cgroup_sock").to_dict("records")
+    assert (row["name"], row["available"]) == ("*", False)
+    assert "mount -t cgroup2" in row["why"]
+
+
+@pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
     ("kind", "target", "nearest"),
     [
@@ -137,6 +233,18 @@ def test_what_a_process_may_not_do_is_said_in_why(monkeypatch: pytest.MonkeyPatc
         ("raw_tracepoint", "sched_swich", "sched_switch"),
         ("tp_btf", "shed_switch", "sched_switch"),
         ("iter", "tasks", "task"),
+        ("kprobe", "vfs_reed", "vfs_read"),
+        ("kretprobe", "vfs_raed", "vfs_read"),
+        ("kprobe.multi", "vfs_reed", "vfs_read"),
+        ("ksyscall", "opennat", "openat"),
+        ("fentry", "vfs_raed", "vfs_read"),
+        ("fexit", "from_modul", "from_module"),
+        ("fsession", "vfs_reed", "vfs_read"),
+        ("fmod_ret", "security_file_opn", "security_file_open"),
+        ("lsm", "security_file_open", "file_open"),
+        ("xdp", "eht0", "eth0"),
+        ("tc", "veth_blue", "veth-blue"),
+        ("socket_filter", "eth1", "eth0"),
     ],
 )
 def test_a_missing_target_offers_the_nearest_ones(kind: str, target: str, nearest: str) -> None:
@@ -147,16 +255,59 @@ def test_a_missing_target_offers_the_nearest_ones(kind: str, target: str, neares
     assert explain_missing(kind, nearest) is None
 
 
-@pytest.mark.usefixtures("small_machine")
+@pytest.mark.usefixtures("machine")
 def test_a_system_call_is_no_raw_tracepoint_and_the_hint_says_what_to_use() -> None:
     assert "raw_tp/sys_enter" in str(explain_missing("raw_tracepoint", "sys_enter_openat"))
     assert explain_missing("raw_tracepoint", "sys_enter") is None
 
 
-def test_nothing_is_said_about_kinds_without_names() -> None:
-    assert explain_missing("tracepoint", "") is None
-    assert explain_missing("syscall", "x") is None
-    assert explain_missing("kprobe", "no_such_function") is None
+@pytest.mark.parametrize("kind", ["syscall", "freplace", "sk_skb", "sk_msg", "struct_ops"])
+def test_nothing_is_said_about_kinds_whose_names_are_not_the_machines(kind: str) -> None:
+    assert explain_missing(kind, "x") is None
+
+
+@pytest.mark.parametrize("row", PROGRAM_TYPES, ids=lambda row: row.kind)
+def test_nothing_is_said_about_no_target(row: object) -> None:
+    assert explain_missing(row.kind, "") is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("machine")
+def test_an_interface_of_another_namespace_is_left_to_whoever_enters_it() -> None:
+    assert explain_missing("xdp", "eth77", netns="self") is None
+    error = explain_missing("xdp", "eth77", netns="blue")
+    assert error is not None
+    assert "network namespace" in error.what
+
+
+# --- what to write --------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("xdp", ["--attach h=INTERFACE, as in --attach h=lo", "lo, eth0, veth-blue", "--no-attach"]),
+        ("netfilter", ["--attach h=ipv4:local_in", "ipv6:pre_routing"]),
+        ("perf_event", ["--attach h=cpu-clock", "page-faults"]),
+        ("cgroup/dev", ["--attach h=CGROUP, as in --attach h=/"]),
+        ("kprobe", ['SEC("kprobe/FUNCTION[+OFFSET]")', "--attach h=vfs_read"]),
+        ("fentry", ['SEC("fentry/FUNCTION")', "--attach h=vfs_read"]),
+    ],
+)
+def test_a_section_without_a_target_is_told_what_to_write(section: str, words: list[str]) -> None:
+    said = suggest_target(parse_section(section), "h")
+    for word in words:
+        assert word in said
+
+
+def test_an_example_that_is_not_there_gives_way_to_one_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.if_nameindex", lambda: [(7, "wlan0")])
+    assert "--attach h=wlan0" in suggest_target(parse_section("xdp"), "h")
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_program_that_is_verified_for_its_hook_is_not_told_to_load_without() -> None:
+    assert "--no-attach" not in suggest_target(parse_section("lsm"), "h")
 
 
 # --- functions in binaries -------------------------------------------------------------------------------

@@ -151,9 +151,10 @@ def compile_cell(
 
 
 def kept_types(cell: Cell, *, always: bool = False) -> list[str]:
-    # The `keep_types` of a cell. A buffer that names its record type needs nothing kept; a foreign source's structs
-    # would vanish from BTF.
-    if not always and all(ring.typed for ring in cell.rings):
+    # The `keep_types` of a cell. A buffer that names its record type needs nothing kept; the structs of a foreign
+    # source, and those that an iterator writes, would vanish from BTF.
+    iterates = any(section.lstrip("?").partition("/")[0] in ("iter", "iter.s") for section, _ in cell.sections)
+    if not (always or iterates) and all(ring.typed for ring in cell.rings):
         return []
     return [f"struct {name}" for name in cell.struct_names] + list(cell.typedef_names)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno as errnos
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from .. import verifier
-from ..errors import AttachError, EbpflabError, LoadError, PrivilegeError, VerifierError
-from ..inspectors import kernel, search
+from ..errors import AttachError, EbpflabError, KernelSupportError, LoadError, PrivilegeError, VerifierError
+from ..inspectors import facilities, kernel, search
 from ..program_types import Section, Target, parse_section
 
 _DENIED = (errnos.EPERM, errnos.EACCES)
@@ -30,6 +31,23 @@ _LOAD_HINTS_BY_NUMBER = {
     errnos.E2BIG: "the program or a map is larger than this kernel allows",
     errnos.ESRCH: "a type or symbol that the program asks for is not in this kernel's BTF",
 }
+# What to do about an attachment that failed, by the kernel's number.
+_ATTACH_HINTS = {
+    errnos.EBUSY: "another program is attached there, and there is room for one: detach that first",
+    errnos.EEXIST: "another program is attached there, and there is room for one: detach that first",
+    errnos.E2BIG: "as many programs as the kernel allows are attached there: detach one first",
+    errnos.ENOSPC: "all hardware counters or breakpoints are in use: detach a program that uses one",
+    errnos.EMFILE: "this process has too many files open: close a session, or raise `ulimit -n`",
+    errnos.EILSEQ: "the offset is not at the start of an instruction: `objdump -d` shows where they are",
+    errnos.EADDRNOTAVAIL: "the kernel has several functions of that name and cannot tell which is meant: choose one "
+    "that calls it",
+    errnos.EOPNOTSUPP: "what it is attached to, or this kernel, does not offer it",
+    errnos.ENODEV: "the device has gone: hooks() lists those that are there",
+}
+_ENOTSUPP = 524  # the kernel's own, include/linux/errno.h
+# Of the verifier's log: it has looked at the program, and did not just refuse its kind or its hook.
+_INSTRUCTION = re.compile(r"^\d+: \(", re.MULTILINE)
+_PROGRAM = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to load|failed to find kernel BTF)")
 _DOCTOR = "%bpf doctor tells what this kernel and machine lack"
 
 
@@ -56,26 +74,54 @@ def open_failed(error: int, lines: Sequence[str]) -> EbpflabError:
     return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(error, words))
 
 
-def load_failed(error: int, lines: Sequence[str], log: str) -> EbpflabError:
+def load_failed(
+    error: int, lines: Sequence[str], log: str, aims: Mapping[str, tuple[Section, Target]] | None = None
+) -> EbpflabError:
     words = _words(lines)
-    failed = next((m[1] for line in lines if (m := re.search(r"prog '([^']+)': BPF program load failed", line))), None)
-    if failed and log.strip():
-        explanation = verifier.explain(log, errno=error, file="cell")
-        return VerifierError(
-            f"the verifier refused {failed}: {explanation.message}",
-            program=failed,
-            log=log,
-            explanation=explanation,
-            errno=error,
-        )
+    failed = next((found[1] for line in lines if (found := _PROGRAM.search(line))), None)
+    section, target = (aims or {}).get(failed or "", (None, None))
+    if failed and section and target and not _INSTRUCTION.search(log):
+        explained = _unloadable(failed, section, target, error)
+        if explained is not None:
+            return explained
+    if failed and re.sub(r"^processed .*", "", log, flags=re.MULTILINE).strip():
+        return _refused_by_verifier(failed, error, log)
     action = f"loading {failed}" if failed else "loading"
     if error in _DENIED:
-        cause = kernel.privilege_cause(error, "load")
+        cause = kernel.privilege_cause(error, f"load:{section.kind if section else ''}")
         return PrivilegeError(
             f"the kernel refused {action}: {_name(error)}", cause=cause, details=_told(words, cause), hint=cause
         )
     what = f"{action} failed: {_reason(error, words)}"
     return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(error, words))
+
+
+def _refused_by_verifier(program: str, error: int, log: str) -> VerifierError:
+    explanation = verifier.explain(log, errno=error, file="cell")
+    what = f"the verifier refused {program}: {explanation.message}"
+    return VerifierError(what, program=program, log=log, explanation=explanation, errno=error)
+
+
+def _unloadable(program: str, section: Section, target: Target, error: int) -> EbpflabError | None:
+    # Why a program could not be loaded whatever it does: its kind, or the hook that it is checked for.
+    lacking = facilities.facility(section.kind, section.prefix)
+    if lacking:
+        return _unsupported(program, section, target, lacking, "load")
+    if section.kind == "struct_ops" and error == _ENOTSUPP:
+        what = f"{program} is in no struct of functions that this kernel takes"
+        hint = 'name it in one: SEC(".struct_ops") struct tcp_congestion_ops mine = {...}; hooks(kind="struct_ops")'
+        return LoadError(what, errno=error, hint=hint)
+    if error in _DENIED or not section.type.typed:
+        return None
+    if section.kind == "lsm_cgroup":
+        return search.explain_missing("lsm", section.target)
+    return None if section.type.hook else search.explain_missing(section.kind, target.place)
+
+
+def _unsupported(program: str, section: Section, target: Target, lacking: str, stage: str) -> KernelSupportError:
+    place = section.target or target.place
+    hint = facilities.instead(section.kind, place) or "it takes another kernel: hooks() tells what this one has"
+    return KernelSupportError(f"{program} ({section.prefix}): {lacking}", hint=hint, stage=stage)
 
 
 def _told(words: Sequence[str], cause: str) -> list[str]:
@@ -84,7 +130,10 @@ def _told(words: Sequence[str], cause: str) -> list[str]:
 
 
 def attach_failed(program: str, section: Section, target: Target, error: int, lines: Sequence[str]) -> EbpflabError:
-    missing = search.explain_missing(section.kind, target.place)
+    lacking = facilities.facility(section.kind, section.prefix)
+    if lacking:
+        return _unsupported(program, section, target, lacking, "attach")
+    missing = search.explain_missing(section.kind, target.place, target.options.get("netns", ""))
     if missing is not None:
         return missing
     words = _words(lines)
@@ -92,19 +141,22 @@ def attach_failed(program: str, section: Section, target: Target, error: int, li
         cause = kernel.privilege_cause(error, f"attach:{section.kind}")
         what = f"the kernel refused to attach {program} to {target}: {_name(error)}"
         return PrivilegeError(what, cause=cause, details=_told(words, cause), hint=cause, stage="attach")
+    pid = target.options.get("pid", "")
+    if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        return AttachError(f"{program}: there is no process {pid}", errno=error, hint="pid= takes a running process")
     what = f"cannot attach {program} to {section.kind} {target}: {_reason(error, words)}"
-    return AttachError(what, errno=error, details=words[:-1][:5], hint=_DOCTOR)
+    return AttachError(what, errno=error, details=words[:-1][:5], hint=_ATTACH_HINTS.get(error, _DOCTOR))
 
 
 def test_run_failed(program: str, section: str, error: int) -> EbpflabError:
-    if error in (errnos.EOPNOTSUPP, 524):  # 524: the kernel's own ENOTSUPP
+    if error in (errnos.EOPNOTSUPP, _ENOTSUPP):
         return LoadError(
             f"this kernel cannot test-run {program} ({section})",
             errno=error,
             hint="attach it and cause an event instead",
         )
     if error in _DENIED:
-        cause = kernel.privilege_cause(error, "load")
+        cause = kernel.privilege_cause(error, f"load:{parse_section(section).kind}")
         return PrivilegeError(f"the kernel refused to run {program}", cause=cause, hint=cause)
     hint = _DOCTOR
     if error == errnos.EINVAL:

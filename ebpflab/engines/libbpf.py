@@ -14,13 +14,17 @@ from ..errors import AttachError, EbpflabError, SessionError
 from ..inspectors import search
 from ..program_types import Section, Target, parse_section, parse_target
 from . import _libbpf_errors as explain
+from ._older_libbpf import readable
 from .attach import ATTACH, Attachment, Request
-from .attach.aim import aim
+from .attach.aim import aim, aim_map
+from .attach.reap import reap
 from .base import LinkInfo, MapInfo, ProgramInfo, TestResult, TestRun
 
 # Enough for the longest log the kernel writes. The pages are only reserved: a program that loads touches none.
 _LOG_SIZE = 128 << 20
 _RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF, include/uapi/linux/bpf.h
+_STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS
+_SOCK_MAPS = (15, 18)  # BPF_MAP_TYPE_SOCKMAP, BPF_MAP_TYPE_SOCKHASH
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _LOG_ALL_PATHS = 2  # BPF_LOG_LEVEL2, include/linux/bpf_verifier.h: level 1 forgets the paths that were fine
 _ROOM = 4096  # by which a program may make its packet longer in a test run
@@ -34,6 +38,7 @@ class LibbpfEngine:
 
     def open(self, data: bytes, *, name: str, targets: Mapping[str, str]) -> LibbpfHandle:
         """Parse an object file; raises LoadError with libbpf's words when it is none."""
+        reap()
         return LibbpfHandle(data, name, targets)
 
 
@@ -58,7 +63,9 @@ class LibbpfHandle:
         self._links: dict[int, Attachment] = {}
         self._numbers = 0
         self._lock = threading.RLock()
-        self._data = ct.create_string_buffer(data, len(data))  # libbpf reads from it until the object is closed
+        known = readable(self._lib, data)
+        self._file, self._sections = data, known.sections
+        self._data = ct.create_string_buffer(known.data, len(data))  # libbpf reads from it until the object is closed
         self._name = name
         self._options = _libbpf.OpenOpts(sz=ct.sizeof(_libbpf.OpenOpts), object_name=name.encode())
         with _listening() as lines:
@@ -135,12 +142,12 @@ class LibbpfHandle:
             # Quietly first: libbpf asks for the log only after a refusal, and loading stops there, so one is enough.
             status, lines, logs = self._load_object(level=0, names=list(self._programs)[:1])
         if status:
-            raise explain.load_failed(-status, lines, "".join(logs.values()))
+            raise explain.load_failed(-status, lines, "".join(logs.values()), self._aims())
         self._loaded = True
 
     def verifier_log(self) -> str:
         """What the verifier says of every program; it is asked again, in an object of its own that is then closed."""
-        again = LibbpfHandle(self._data.raw, self._name, self._targets)
+        again = LibbpfHandle(self._file, self._name, self._targets)
         try:
             for info in self.maps():
                 if info.internal:  # constants that were set before load decide what the verifier sees
@@ -167,11 +174,12 @@ class LibbpfHandle:
             self._open()
             parsed = self._parsed(program)
             row = parsed.type
-            if not parsed.attachable or (row.attach == "map" and program in self._programs):
-                raise AttachError(
-                    f"{program}: {parsed.reason}",
-                    hint=f"attach it with attach=False and run it with test_run('{program}')",
-                )
+            if row.attach == "map" and program in self._programs:
+                structs = [info.name for info in self.maps() if info.type == _STRUCT_OPS]
+                raise AttachError(f"{program} is attached with its struct", hint=f"attach {' or '.join(structs)}")
+            if not parsed.attachable:
+                runs = None if parsed.prefix in row.unattached else f"run it with test_run('{program}')"
+                raise AttachError(f"{program}: {parsed.reason}", hint=runs)
             where = parse_target(row, target or self._target(program))
             self._check_target(program, parsed, where)
             with _listening() as lines:
@@ -267,7 +275,8 @@ class LibbpfHandle:
 
     def _section(self, program: str) -> str:
         if program in self._programs:
-            return str(self._lib.bpf_program__section_name(self._programs[program]).decode())
+            section = str(self._lib.bpf_program__section_name(self._programs[program]).decode())
+            return self._sections.get(section, section)
         return "struct_ops"  # such programs are attached by the map that holds them, under its name
 
     def _program_info(self, name: str, pointer: int) -> ProgramInfo:
@@ -295,10 +304,13 @@ class LibbpfHandle:
     def _load_object(self, level: int, names: Sequence[str]) -> tuple[int, list[str], dict[str, str]]:
         # Load, with a log buffer for each program of `names`; all programs share the first one's while the log is off.
         size = _LOG_SIZE if level == 0 else _LOG_SIZE // 8
-        for name, pointer in self._programs.items():
-            self._aim(name, pointer)
-        self._prepare_maps()
-        with mmap.mmap(-1, size * len(names), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
+        with (
+            contextlib.ExitStack() as held,
+            mmap.mmap(-1, size * len(names), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages,
+        ):
+            for name, pointer in self._programs.items():
+                self._aim(name, pointer, held)
+            self._prepare_maps()
             view = (ct.c_char * len(pages)).from_buffer(pages)
             for name, pointer in self._programs.items():
                 slot = ct.addressof(view) + size * (names.index(name) if level else 0)
@@ -322,25 +334,33 @@ class LibbpfHandle:
             # The value type of a ring buffer names its records for us; the kernel wants no value size there.
             if self._lib.bpf_map__type(pointer) == _RINGBUF:
                 self._lib.bpf_map__set_value_size(pointer, 0)
+            aim_map(self._lib, pointer)
             # libbpf makes a section mappable only if one of its variables is not static.
             if self._lib.bpf_map__is_internal(pointer):
                 flags = self._lib.bpf_map__map_flags(pointer)
                 self._lib.bpf_map__set_map_flags(pointer, flags | _MMAPABLE)
 
-    def _aim(self, name: str, pointer: int) -> None:
+    def _aim(self, name: str, pointer: int, held: contextlib.ExitStack) -> None:
         # A BTF-typed hook is part of the program: another target has to be set before the verifier runs.
         parsed = self._parsed(name)
         where = parse_target(parsed.type, self._target(name))
         if parsed.type.typed:
             self._check_target(name, parsed, where)
         with _listening() as lines:
-            status = aim(self._lib, pointer, parsed, where.place if parsed.type.typed else "")
-        if status:
-            raise explain.attach_failed(name, parsed, where, -status, lines)
+            try:
+                aim(self._lib, pointer, parsed, where.place, held)
+            except OSError as error:
+                raise explain.attach_failed(name, parsed, where, error.errno or 0, lines) from None
+
+    def _aims(self) -> dict[str, tuple[Section, Target]]:
+        parsed = {name: self._parsed(name) for name in self._programs}
+        return {name: (each, parse_target(each.type, self._target(name))) for name, each in parsed.items()}
 
     def _target(self, name: str) -> str:
         parsed = self._parsed(name)
-        return self._targets.get(name) or self._targets.get(self._section(name)) or parsed.place
+        place = self._targets.get(name) or self._targets.get(self._section(name)) or parsed.place
+        maps = self._sock_maps() if parsed.type.attach == "sockmap" else ()
+        return place or (maps[0] if len(maps) == 1 else "")
 
     def _parsed(self, name: str) -> Section:
         return parse_section(self._section(name))
@@ -365,7 +385,10 @@ class LibbpfHandle:
         else:
             pointer = self._programs[name]
             fd = self._lib.bpf_program__fd(pointer)
-        return Request(self._lib, pointer, fd, name, parsed, target, self._map_fd)
+        return Request(self._lib, pointer, fd, name, parsed, target, self._map_fd, self._sock_maps())
+
+    def _sock_maps(self) -> tuple[str, ...]:
+        return tuple(name for name, pointer in self._maps.items() if self._lib.bpf_map__type(pointer) in _SOCK_MAPS)
 
     def _map_fd(self, name: str) -> int | None:
         pointer = self._maps.get(name)

@@ -22,6 +22,7 @@ from .layout import fields, kernel_btf
 if TYPE_CHECKING:
     import pandas as pd
 
+_IS_RETURN = "bpf_session_is_return"
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
@@ -123,7 +124,14 @@ class Context:
         --------
         >>> s = ebpflab.load(context("xdp").template(), targets={"on_packet": "lo"})
         """
-        return (_TEMPLATES / f"{self.kind}.bpf.c").read_text()
+        text = (_TEMPLATES / f"{self.kind}.bpf.c").read_text()
+        # Linux 7 gave the functions of session programs a parameter.
+        function = kernel_btf().find(_IS_RETURN, Kind.FUNC)
+        if _IS_RETURN in text and function is not None and kernel_btf()[function.type_id].params:
+            text = text.replace(f"{_IS_RETURN}(void)", f"{_IS_RETURN}(void *ctx)").replace(
+                f"{_IS_RETURN}()", f"{_IS_RETURN}(ctx)"
+            )
+        return text
 
     def __repr__(self) -> str:
         return text(self._document())

@@ -120,6 +120,11 @@ def tracefs_path() -> Path | None:
     return _tracefs(Path("/"), list(_mounts(Path("/"))))
 
 
+def mount_points(filesystem: str) -> tuple[Path, ...]:
+    """Return where a kind of filesystem ("cgroup2", "debugfs") is mounted, in the order of mounting."""
+    return tuple(Path(where) for kind, where in _mounts(Path("/")) if kind == filesystem)
+
+
 def capability_names(mask: int) -> frozenset[str]:
     """Return the names of the bits of a mask as ``/proc/PID/status`` gives it (capabilities(7))."""
     named = {name for bit, name in enumerate(CAPABILITIES) if mask >> bit & 1}
@@ -139,11 +144,14 @@ def build_id(notes: bytes) -> str | None:
     return None
 
 
-def elf_notes(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield type, name and description of each whole ELF note in *data*; a cut-off one ends the walk."""
+def elf_notes(data: bytes, order: str = "=") -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield type, name and description of each whole ELF note in *data*; a cut-off one ends the walk.
+
+    *order* is the byte order as :mod:`struct` has it, and by default this machine's.
+    """
     at = 0
     while at + 12 <= len(data):
-        name_size, size, kind = struct.unpack_from("=III", data, at)
+        name_size, size, kind = struct.unpack_from(f"{order}III", data, at)
         start = at + 12 + _padded(name_size)
         if start + size > len(data):
             return
@@ -194,7 +202,7 @@ def privilege_cause(number: int, action: str, known: Facts | None = None) -> str
 
 
 _TYPES = {row.kind: row for row in PROGRAM_TYPES}
-_TRAMPOLINES = {"fentry", "fexit", "fsession", "fmod_ret", "freplace", "lsm", "struct_ops"}
+_TRAMPOLINES = {"fentry", "fexit", "fsession", "fmod_ret", "freplace", "lsm", "lsm_cgroup"}
 
 
 @dataclass(frozen=True)
@@ -264,7 +272,7 @@ def _seccomp_cause(known: Facts, _refusal: _Refusal) -> str | None:
 
 def _trampoline_cause(_known: Facts, refusal: _Refusal) -> str | None:
     kind = refusal.type.kind
-    if refusal.action != "attach" or kind not in _TRAMPOLINES:
+    if kind not in _TRAMPOLINES:
         return None
     return f"this kernel refuses BPF trampolines, which {kind} programs attach by; tp_btf and raw_tp do without"
 

@@ -2,62 +2,61 @@
 
 Tracepoints come from tracefs. Raw tracepoints and iterators come from the kernel's BTF: for every tracepoint
 it has a typedef ``btf_trace_NAME`` (``include/trace/bpf_probe.h``), for every iterator a function
-``bpf_iter_NAME`` and a struct ``bpf_iter__NAME`` (``include/linux/bpf.h``). Their names are in BTF's string
-section, and looking for them there is much quicker than reading the types. Functions of a binary come from
-its ELF symbol tables.
+``bpf_iter_NAME`` and a struct ``bpf_iter__NAME`` (``include/linux/bpf.h``). Functions, binaries, interfaces and
+cgroups have modules of their own.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
-import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import (
-    CellError,
-    DecodeError,
-    HookNotFoundError,
-    KernelSupportError,
-    PrivilegeError,
+from ..errors import CellError, HookNotFoundError, KernelSupportError, PrivilegeError
+from ..program_types import (
+    BY_KIND,
+    Section,
+    netfilter_names,
+    netfilter_target,
+    perf_event_names,
+    perf_event_target,
+    tracepoint_target,
 )
-from ..program_types import PROGRAM_TYPES, Section, tracepoint_target, uprobe_target
 from ..similar import did_you_mean, nearest
-from . import tracefs
+from . import binaries, functions, kernel_btf, network, tracefs
+from .cgroups import cgroups, explain_cgroup
+from .facilities import facility
 from .kernel import facts
+from .missing import absent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
 
-_BTF_DIRECTORY = Path("/sys/kernel/btf")
-_BTF_MAGIC = 0xEB9F
-_BTF_HEADER = struct.Struct("=HBBIIIII")
-_STT_FUNC = 2
-# Where libbpf looks for a library besides LD_LIBRARY_PATH, and for a program besides PATH.
-_LIBRARIES, _PROGRAMS = "/usr/lib64:/usr/lib", "/usr/bin:/usr/sbin"
-_TRIPLETS = {
-    "i686": "i386-linux-gnu",
-    "armv7l": "arm-linux-gnueabihf",
-    "ppc64le": "powerpc64le-linux-gnu",
-}
+    from .kernel import Facts
+
+_EVENT_SOURCES = Path("/sys/bus/event_source/devices")
+_DEVICES = Path("/dev")
+_HARDWARE, _SOFTWARE = 0, 1  # PERF_TYPE_*
 
 
 def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
-    """Return what can be hooked on this machine: tracepoints, raw tracepoints, tp_btf and iterators.
+    """Return what can be hooked on this machine.
 
-    A kind whose names cannot be read is one row named ``*`` that says why, whatever the pattern.
+    A kind whose names cannot be read is one row named ``*`` that says why, whatever the pattern. What takes
+    trying is not tried: a hook that is available may still be refused.
 
     Parameters
     ----------
     pattern
         A part of a name in either case; with ``*`` or ``?`` a glob for a whole name, with or without its
         category; between slashes (``/^sched_/``) a regular expression. A slash inside looks in the section.
+        ``libc.so.6:mal*`` looks for functions and USDT probes of a binary.
     kind
-        Only hooks of this kind: "tracepoint", "raw_tracepoint", "tp_btf" or "iter".
+        Only hooks of this kind, such as "kprobe" or "cgroup_device". By default one kind stands for all that
+        share their names: kprobe also for kretprobe, fentry for fexit, xdp and tc for what takes an interface.
 
     Returns
     -------
@@ -68,6 +67,8 @@ def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
     ------
     CellError
         The kind or the regular expression is not one.
+    HookNotFoundError
+        The pattern names a binary that does not exist.
 
     Examples
     --------
@@ -76,30 +77,24 @@ def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if kind is not None and kind not in _SEARCHED:
-        raise CellError(f"hooks cannot be searched by kind {kind!r}", hint=f"kinds: {', '.join(_SEARCHED)}")
-    wanted = _matcher(pattern)
-    held = facts()
-    rows: list[tuple[str, str, str, bool, str]] = []
-    for each in [kind] if kind else _SEARCHED:
-        missing = [need for need in _NEEDS[each] if not held.can(need)]
-        why = f"needs {' and '.join(missing)}" if missing else ""
-        section, read = _SEARCHED[each]
-        try:
-            pairs = [(name, f"{section}/{name.replace(':', '/')}") for name in sorted(read())]
-            pairs = [pair for pair in pairs if wanted(*pair)]
-        except (KernelSupportError, PrivilegeError) as error:
-            pairs, why = [("*", f"{section}/*")], f"{error.what}: {error.hint}" if error.hint else error.what
-        rows += [(each, *pair, not why, why) for pair in pairs]
-    columns = {"kind": str, "name": str, "section": str, "available": bool, "why": str}
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    _matcher(pattern)  # a bad expression is refused before anything is read
+    known = facts()
+    found = [_found(each, pattern, known) for each in _kinds(pattern, kind)]
+    columns = {
+        "kind": [each.kind for each in found for _ in each.names],
+        "name": [name for each in found for name in each.names],
+        "section": [section for each in found for section in each.sections],
+        "available": pd.Series([not each.why for each in found for _ in each.names], dtype=bool),
+        "why": [each.why for each in found for _ in each.names],
+    }
+    return pd.DataFrame(columns)
 
 
-def explain_missing(kind: str, target: str) -> HookNotFoundError | None:
+def explain_missing(kind: str, target: str, netns: str = "") -> HookNotFoundError | None:
     """Tell why a program of this kind cannot find its target, or return None if the target exists.
 
     None is also the answer where nothing can be said: an empty target, a kind without names (``syscall``), or
-    a kind that this package does not attach.
+    one whose names are those of the cell (``sk_msg``).
 
     Parameters
     ----------
@@ -107,6 +102,9 @@ def explain_missing(kind: str, target: str) -> HookNotFoundError | None:
         A kind of :data:`ebpflab.program_types.PROGRAM_TYPES`.
     target
         What follows the section name, as in ``syscalls/sys_enter_openat`` or ``libc.so.6:malloc``.
+    netns
+        The network namespace where the target is, if not in that of this thread; then only the namespace is
+        looked for.
 
     Raises
     ------
@@ -120,20 +118,10 @@ def explain_missing(kind: str, target: str) -> HookNotFoundError | None:
     >>> explain_missing("tracepoint", "sched/sched_swich").nearest[0]
     'sched/sched_switch'
     """
-    if not target:
-        return None
-    if kind == "tracepoint":
-        wanted = "/".join(tracepoint_target(target))
-        return _absent("tracepoint", wanted, [name.replace(":", "/") for name in tracefs.events()])
-    if kind == "raw_tracepoint":
-        return _explain_raw(target)
-    if kind == "tp_btf":
-        return _absent("tracepoint with BTF", target, _tracepoints_in_btf())
-    if kind == "iter":
-        return _absent("iterator", target, _iterators())
-    if kind in ("uprobe", "uretprobe"):
-        return _explain_uprobe(target, returns=kind == "uretprobe")
-    return None
+    if netns:
+        return network.explain_namespace(netns)
+    explain = _EXPLAIN.get(kind)
+    return explain(target) if explain and target else None
 
 
 def suggest_target(section: Section, program: str) -> str:
@@ -142,131 +130,114 @@ def suggest_target(section: Section, program: str) -> str:
     Examples
     --------
     >>> suggest_target(parse_section("xdp"), "on_packet")
-    'give --attach on_packet=INTERFACE, as in --attach on_packet=lo'
+    'give --attach on_packet=INTERFACE, as in --attach on_packet=lo (there are lo, eth0); --no-attach only loads it'
     """
     row = section.type
-    example = f", as in --attach {program}={row.example}" if row.example else ""
-    way = f"give --attach {program}={row.target}{example}"
-    takes_target = f"{section.prefix}+" in row.sections and not row.hook
-    return f'write SEC("{section.prefix}/{row.target}"), or {way}' if takes_target else way
+    there = _known(row.kind)
+    example = row.example if row.example in there or not there else there[0]
+    shown = f", as in --attach {program}={example}" if example else ""
+    listed = f" (there are {', '.join(there[:_FEW])}{' ...' if len(there) > _FEW else ''})" if len(there) > 1 else ""
+    way = f"give --attach {program}={row.target}{shown}{listed}"
+    if f"{section.prefix}+" in row.sections and not row.hook:
+        return f'write SEC("{section.prefix}/{row.target}"), or {way}'
+    return way if row.typed else f"{way}; --no-attach only loads it"
 
 
-def resolve_binary(name: str) -> Path | None:
-    """Return the file that libbpf would probe for this name, or None if there is none.
-
-    A name with a slash is a path. Others are looked for as libbpf does (``resolve_full_path`` in its
-    ``src/libbpf.c``): libraries in LD_LIBRARY_PATH and the system's library directories, programs in PATH,
-    ``/usr/bin`` and ``/usr/sbin``.
-
-    Raises
-    ------
-    PrivilegeError
-        This process may not look where the path leads.
-
-    Examples
-    --------
-    >>> resolve_binary("libc.so.6")
-    PosixPath('/lib/x86_64-linux-gnu/libc.so.6')
-    """
-    if "/" in name:
-        try:
-            return Path(name) if Path(name).is_file() else None
-        except PermissionError:
-            raise _unreadable(Path(name)) from None
-    mode = os.R_OK if _is_library(name) else os.R_OK | os.X_OK
-    found = (folder / name for folder in _search_path(name))
-    return next((path for path in found if os.access(path, mode, effective_ids=True) and path.is_file()), None)
+class _Source(NamedTuple):
+    # Where the names of a kind come from, and the section to write; a slash at its end takes the name.
+    section: str
+    names: Callable[[], Iterable[str]]
 
 
-def function_names(path: Path) -> frozenset[str]:
-    """Return the names of the functions in a binary's symbol tables (elf(5): .dynsym and .symtab).
+class _Found(NamedTuple):
+    # The hooks of a kind that a pattern matches, and why they are not available.
+    kind: str
+    names: list[str]
+    section: str
+    why: str
 
-    Raises
-    ------
-    HookNotFoundError
-        It is not an ELF file.
-    PrivilegeError
-        This process may not read it.
-    """
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
+    @property
+    def sections(self) -> list[str]:
+        return [_section(self.section, name) for name in self.names]
 
+
+def _kinds(pattern: str, kind: str | None) -> list[str]:
+    known = [each for each in BY_KIND if each in _SOURCES or each in _IN_BINARIES]
+    if kind is None:
+        binary, colon, _ = pattern.partition(":")
+        named = colon and not _expression(pattern) and ("/" in binary or ".so" in binary)
+        return [each for each in known if each in _DEFAULT or (named and each in ("uprobe", "usdt"))]
+    if kind not in known:
+        near = did_you_mean(nearest(kind, known))
+        raise CellError(
+            f"hooks cannot be searched by kind {kind!r}", hint=f"{near or ''} kinds: {', '.join(known)}".strip()
+        )
+    return [kind]
+
+
+def _found(kind: str, pattern: str, known: Facts) -> _Found:
+    section = f"{kind}/" if kind in _IN_BINARIES else _SOURCES[kind].section
     try:
-        with path.open("rb") as file:
-            elf = ELFFile(file)
-            tables = [elf.get_section_by_name(name) for name in (".dynsym", ".symtab")]
-            return frozenset(name for table in tables if table for name in _functions(elf, table))
-    except PermissionError:
-        raise _unreadable(path) from None
-    except (ELFError, OSError, ValueError) as error:
-        # The last two are what reading a damaged header ends in: an offset outside of any file.
-        raise HookNotFoundError(
-            f"{path} is not an ELF binary: {error}", hint="for a script, name its interpreter or a library"
-        ) from None
+        names = _in_binary(kind, pattern) if kind in _IN_BINARIES else _matched(_SOURCES[kind], pattern)
+        return _Found(kind, names, section, _why_not(kind, known))
+    except (KernelSupportError, PrivilegeError) as error:
+        return _Found(kind, ["*"], section, f"{error.what}: {error.hint}" if error.hint else error.what)
 
 
-def _unreadable(path: Path) -> PrivilegeError:
-    hint = f"give this user read permission on {path}, or add CAP_DAC_READ_SEARCH"
-    return PrivilegeError(f"{path} cannot be read", stage="attach", cause="CAP_DAC_READ_SEARCH", hint=hint)
+def _matched(source: _Source, pattern: str) -> list[str]:
+    names, wanted = source.names(), _matcher(pattern)
+    if "/" in pattern and not _expression(pattern):
+        return sorted(name for name in names if wanted(name, _section(source.section, name)))
+    if not re.search(r"[*?/]", pattern):
+        names = _containing(pattern.strip(), names)
+    return sorted(name for name in names if wanted(name, ""))
 
 
-def _functions(elf: Any, table: Any) -> Iterator[str]:
-    # Read with struct rather than pyelftools' own loop, which takes seconds for a browser's 100,000 symbols.
-    order = "<" if elf.little_endian else ">"
-    strings = elf.get_section(table["sh_link"]).data()
-    layout = struct.Struct(order + ("IBBHQQ" if elf.elfclass == 64 else "IIIBBH"))
-    data = table.data()
-    for symbol in layout.iter_unpack(data[: len(data) // layout.size * layout.size]):
-        info, section = (symbol[1], symbol[3]) if elf.elfclass == 64 else (symbol[3], symbol[5])
-        if info & 0xF == _STT_FUNC and section:
-            end = strings.find(b"\0", symbol[0])
-            # A symbol table may append the version: memcpy@@GLIBC_2.14.
-            yield strings[symbol[0] : end].decode(errors="replace").partition("@")[0]
+def _containing(part: str, names: Iterable[str]) -> list[str]:
+    # Those that contain a part in either case. One search through all of 60,000 names is quicker than one in each.
+    lines = "\n".join(names)
+    text, part, found, at = lines.lower(), part.lower(), [], 0
+    if not part or len(text) != len(lines):
+        return lines.splitlines()
+    while (at := text.find(part, at)) >= 0:
+        start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
+        end = len(text) if end < 0 else end
+        found.append(lines[start:end])
+        at = end
+    return found
 
 
-def _explain_raw(target: str) -> HookNotFoundError | None:
-    try:
-        names = _tracepoints_in_btf()
-    except KernelSupportError:
-        # A kernel without BTF has raw tracepoints all the same, and lists them nowhere.
-        return None
-    error = _absent("raw tracepoint", target, names)
-    if error and re.match(r"sys_(enter|exit)_", target):
-        general = "_".join(target.split("_")[:2])
-        error.hint = f"system calls share one raw tracepoint: use raw_tp/{general} and compare the call's number"
-    return error
+def _section(section: str, name: str) -> str:
+    if not section.endswith("/"):
+        return section
+    return section + (name.replace(":", "/") if section == "tp/" else name)
 
 
-def _explain_uprobe(target: str, *, returns: bool) -> HookNotFoundError | None:
-    place = uprobe_target(target, returns=returns)
-    path = resolve_binary(place.path)
+def _in_binary(kind: str, pattern: str) -> list[str]:
+    binary, colon, part = pattern.strip().partition(":")
+    if not colon or _expression(pattern):
+        hint = f"as in hooks('{BY_KIND[kind].example.rpartition(':')[0]}:...', kind={kind!r})"
+        raise CellError(f"a search for {kind} has to name a binary", hint=hint)
+    path = binaries.resolve_binary(binary)
     if path is None:
-        near = nearest(place.path, _binaries_like(place.path))
-        return HookNotFoundError(f"no binary {place.path}", nearest=near, hint=did_you_mean(near))
-    try:
-        functions = function_names(path)
-    except HookNotFoundError as no_binary:
-        return no_binary
-    if place.function is None:
-        return None
-    error = _absent(f"function in {path}", place.function.partition("@")[0], functions)
-    if error and not error.nearest:
-        error.hint = f"it has symbols of {len(functions)} functions; others take an offset: {place.path}:0x..."
-    return error
+        raise binaries.no_binary(binary)
+    wanted = _matcher(part)
+    return [f"{binary}:{name}" for name in sorted(_IN_BINARIES[kind](path)) if wanted(name, "")]
 
 
-def _absent(what: str, name: str, names: Iterable[str]) -> HookNotFoundError | None:
-    known = names if isinstance(names, frozenset) else frozenset(names)
-    if name in known:
-        return None
-    near = nearest(name, known)
-    return HookNotFoundError(f"no {what} is called {name!r}", nearest=near, hint=did_you_mean(near))
+def _why_not(kind: str, known: Facts) -> str:
+    missing = [need for need in BY_KIND[kind].capabilities if not known.can(need)]
+    return facility(kind) or (f"needs {' and '.join(missing)}" if missing else "")
+
+
+def _expression(pattern: str) -> bool:
+    return len(pattern) > 1 and pattern[0] == pattern[-1] == "/"
 
 
 def _matcher(pattern: str) -> Callable[[str, str], object]:
     # The function that it returns is given a name and its section.
     text = pattern.strip()
-    if len(text) > 1 and text[0] == text[-1] == "/":
+    if _expression(text):
         try:
             search = re.compile(text[1:-1], re.IGNORECASE).search
         except re.error as error:
@@ -282,71 +253,146 @@ def _matcher(pattern: str) -> Callable[[str, str], object]:
     return lambda name, section: folded in (section if in_section else name).lower()
 
 
-def _btf_names(expression: bytes) -> frozenset[str]:
-    # Modules have BTF of their own beside the kernel's, each file with its own strings.
+def _known(kind: str) -> list[str]:
+    # Names to choose from, where they are few enough to be looked at; nothing is said of what cannot be read.
+    if kind not in _LISTED:
+        return []
     try:
-        files = sorted(_BTF_DIRECTORY.iterdir())
-    except FileNotFoundError:
-        files = []
-    if _BTF_DIRECTORY / "vmlinux" not in files:
-        raise KernelSupportError(
-            "this kernel carries no BTF", hint="it takes a kernel built with CONFIG_DEBUG_INFO_BTF=y"
-        )
-    # Each string ends with a zero byte, and the section starts with one.
-    names = re.compile(rb"\0" + expression + rb"(?=\0)")
-    return frozenset(name.decode() for file in files for name in names.findall(_btf_strings(file)))
-
-
-def _btf_strings(path: Path) -> bytes:
-    # struct btf_header in include/uapi/linux/btf.h: magic, version, flags, hdr_len, type_off, type_len,
-    # str_off, str_len; the offsets count from the header's end.
-    with path.open("rb") as file:
-        head = file.read(_BTF_HEADER.size)
-        if len(head) < _BTF_HEADER.size or _BTF_HEADER.unpack(head)[0] != _BTF_MAGIC:
-            raise DecodeError(f"{path} is not BTF of this machine")
-        *_, header_size, _, _, start, size = _BTF_HEADER.unpack(head)
-        file.seek(header_size + start)
-        return file.read(size)
+        return list(_SOURCES[kind].names())
+    except (KernelSupportError, PrivilegeError):
+        return []
 
 
 def _tracepoints_in_btf() -> frozenset[str]:
-    return _btf_names(rb"btf_trace_(\w+)")
+    return kernel_btf.names(rb"btf_trace_(\w+)")
 
 
 def _iterators() -> frozenset[str]:
     # Either half alone is also the name of other things: bpf_iter_num_new, bpf_iter__task__safe_trusted.
-    found = _btf_names(rb"bpf_iter_(\w+)")
+    found = kernel_btf.names(rb"bpf_iter_(\w+)")
     return frozenset(name for name in found if f"_{name}" in found)
 
 
-def _is_library(name: str) -> bool:
-    return name.endswith(".so") or ".so." in name
+def _perf_events() -> tuple[str, ...]:
+    return (*(perf_event_names(_HARDWARE) if _has_counters() else ()), *perf_event_names(_SOFTWARE))
 
 
-def _search_path(name: str) -> list[Path]:
-    if _is_library(name):
-        machine = os.uname().machine
-        own = f"/lib/{_TRIPLETS.get(machine, f'{machine}-linux-gnu')}"
-        places = (os.environ.get("LD_LIBRARY_PATH", ""), _LIBRARIES, own)
-    else:
-        places = (os.environ.get("PATH", ""), _PROGRAMS, "")
-    return [Path(folder) for place in places for folder in place.split(":") if folder]
+def _has_counters() -> bool:
+    # Whether something in the processor counts cycles ("cpu-cycles", "cpu_cycles"), which few virtual machines see.
+    return any(re.search(r"cpu.cycles$", path.name, re.I) for path in _EVENT_SOURCES.glob("*/events/*"))
 
 
-def _binaries_like(name: str) -> Iterator[str]:
-    folders = [Path(name).parent] if "/" in name else _search_path(name)
-    for folder in folders:
-        if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir():
-            with os.scandir(folder) as entries:
-                files = [entry for entry in entries if entry.is_file()]
-            yield from (entry.path if "/" in name else entry.name for entry in files)
+def _remote_controls() -> list[str]:
+    return [str(path) for path in _DEVICES.glob("lirc*")]
 
 
-_NEEDS = {row.kind: row.capabilities for row in PROGRAM_TYPES}
-# What is searched: the section to write, and the function that reads all names.
-_SEARCHED: dict[str, tuple[str, Callable[[], Iterable[str]]]] = {
-    "tracepoint": ("tp", tracefs.events),
-    "raw_tracepoint": ("raw_tp", _tracepoints_in_btf),
-    "tp_btf": ("tp_btf", _tracepoints_in_btf),
-    "iter": ("iter", _iterators),
+def _namespaces() -> tuple[str, ...]:
+    return ("self", *network.namespaces())
+
+
+def _explain_tracepoint(target: str) -> HookNotFoundError | None:
+    names = frozenset(name.replace(":", "/") for name in tracefs.events())
+    return absent("tracepoint", "/".join(tracepoint_target(target)), names)
+
+
+def _explain_raw(target: str) -> HookNotFoundError | None:
+    try:
+        names = _tracepoints_in_btf()
+    except KernelSupportError:
+        # A kernel without BTF has raw tracepoints all the same, and lists them nowhere.
+        return None
+    error = absent("raw tracepoint", target, names)
+    if error and re.match(r"sys_(enter|exit)_", target):
+        general = "_".join(target.split("_")[:2])
+        error.hint = f"system calls share one raw tracepoint: use raw_tp/{general} and compare the call's number"
+    return error
+
+
+def _explain_perf_event(target: str) -> HookNotFoundError | None:
+    if perf_event_target(target).type == _SOFTWARE or _has_counters():
+        return None
+    what = f"this machine has no hardware counter for {target}, as is usual for a virtual one"
+    return HookNotFoundError(what, nearest=("cpu-clock",), hint="cpu-clock is there on every machine")
+
+
+def _explain_netfilter(target: str) -> None:
+    netfilter_target(target)  # raises AttachError; all hooks that can be named exist
+
+
+def _explain_lirc(target: str) -> HookNotFoundError | None:
+    if Path(target).exists():
+        return None
+    devices = frozenset(_remote_controls())
+    return absent("remote control receiver", target, devices, None if devices else "this machine has no /dev/lirc*")
+
+
+_INTERFACES = ("xdp", "tc", "netkit", "socket_filter")
+_CGROUPS = tuple(kind for kind, row in BY_KIND.items() if row.target == "CGROUP")
+_NAMESPACES = ("flow_dissector", "sk_lookup")
+_LISTED = (*_INTERFACES, *_CGROUPS, *_NAMESPACES, "perf_event", "netfilter", "lirc_mode2")
+_FEW = 8
+_KPROBES = ("kprobe", "kretprobe", "kprobe.multi", "kprobe.session")
+_TYPED = ("fentry", "fexit", "fsession")
+
+# What is searched, by kind.
+_SOURCES: dict[str, _Source] = {
+    "tracepoint": _Source("tp/", tracefs.events),
+    "raw_tracepoint": _Source("raw_tp/", _tracepoints_in_btf),
+    "tp_btf": _Source("tp_btf/", _tracepoints_in_btf),
+    **{kind: _Source(f"{kind}/", functions.probed) for kind in _KPROBES},
+    "ksyscall": _Source("ksyscall/", functions.system_calls),
+    **{kind: _Source(f"{kind}/", functions.typed) for kind in _TYPED},
+    "fmod_ret": _Source("fmod_ret/", functions.modifiable),
+    "lsm": _Source("lsm/", functions.lsm_hooks),
+    "struct_ops": _Source("struct_ops", functions.struct_ops),
+    "perf_event": _Source("perf_event", _perf_events),
+    "iter": _Source("iter/", _iterators),
+    "xdp": _Source("xdp", network.interfaces),
+    "tc": _Source("tc", network.interfaces),
+    "netkit": _Source("netkit/primary", network.netkits),
+    "socket_filter": _Source("socket", network.interfaces),
+    "netfilter": _Source("netfilter", netfilter_names),
+    **{kind: _Source(kind, _namespaces) for kind in _NAMESPACES},
+    "lirc_mode2": _Source("lirc_mode2", _remote_controls),
+    **{kind: _Source(BY_KIND[kind].sections[0].rstrip("+"), cgroups) for kind in _CGROUPS},
+}
+_IN_BINARIES: dict[str, Callable[[Path], Iterable[str]]] = {
+    **dict.fromkeys(("uprobe", "uretprobe", "uprobe.multi", "uprobe.session"), binaries.function_names),
+    "usdt": binaries.usdt_names,
+}
+# What is searched when no kind is named: one kind of those that share names.
+_DEFAULT = {
+    *("tracepoint", "raw_tracepoint", "tp_btf", "kprobe", "ksyscall", "fentry", "lsm", "struct_ops", "perf_event"),
+    *("iter", "xdp", "tc", "netkit", "netfilter", "cgroup_skb", "lirc_mode2"),
+}
+
+_EXPLAIN: dict[str, Callable[[str], HookNotFoundError | None]] = {
+    "tracepoint": _explain_tracepoint,
+    "raw_tracepoint": _explain_raw,
+    "tp_btf": lambda target: absent("tracepoint with BTF", target, _tracepoints_in_btf()),
+    "kprobe": functions.explain_kprobe,
+    "kretprobe": functions.explain_kretprobe,
+    "kprobe.multi": functions.explain_pattern,
+    "kprobe.session": functions.explain_pattern,
+    "ksyscall": functions.explain_system_call,
+    "uprobe": binaries.explain_uprobe,
+    "uretprobe": binaries.explain_uretprobe,
+    "uprobe.multi": binaries.explain_uprobe_pattern,
+    "uprobe.session": binaries.explain_uprobe_pattern,
+    "usdt": binaries.explain_usdt,
+    **dict.fromkeys(("fentry", "fexit", "fsession"), functions.explain_fentry),
+    "fmod_ret": functions.explain_fmod_ret,
+    "lsm": functions.explain_lsm,
+    "perf_event": _explain_perf_event,
+    "iter": lambda target: absent("iterator", target, _iterators()),
+    "xdp": network.explain_interface,
+    "tc": network.explain_interface,
+    "netkit": network.explain_netkit,
+    "socket_filter": network.explain_socket,
+    "sk_reuseport": network.explain_socket,
+    "netfilter": _explain_netfilter,
+    **dict.fromkeys(_NAMESPACES, network.explain_namespace),
+    **dict.fromkeys(("lwt_in", "lwt_out", "lwt_xmit", "lwt_seg6local"), network.explain_route),
+    "lirc_mode2": _explain_lirc,
+    **dict.fromkeys(_CGROUPS, explain_cgroup),
 }

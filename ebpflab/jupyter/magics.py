@@ -64,7 +64,7 @@ class BpfMagics(Magics):
     @no_var_expand
     @line_magic("bpf")  # type: ignore[arg-type]
     def bpf_line(self, line: str) -> Any:
-        """Ask the kit: ``%bpf hooks openat``, ``format sched:sched_switch``, ``ctx xdp``, ``ps``, ``stop``, ``doctor``."""
+        """Ask the kit: ``%bpf hooks openat``, ``format sched:sched_switch``, ``ctx xdp``, ``features``, ``ps``."""
         command, _, rest = line.strip().partition(" ")
         if command not in _COMMANDS:
             near = nearest(command, list(_COMMANDS)) if command else ()
@@ -121,6 +121,7 @@ _COMMANDS: dict[str, Callable[[str], Any]] = {
     "hooks": _hooks,
     "format": _format,
     "ctx": _context,
+    "features": lambda rest: ebpflab.features(rest),
     "ps": lambda _: ebpflab.sessions(),
     "stop": _stop,
     "doctor": lambda _: ebpflab.doctor(),

@@ -6,6 +6,7 @@ asks the kernel: :func:`ebpflab.inspectors.search.explain_missing` tells whether
 """
 
 from .model import Option, ProgramType, Section, Verdict
+from .routes import Route, route_target
 from .sections import parse_section
 from .table import ATTACH_TYPES, BY_KIND, PROGRAM_TYPES
 from .targets import (
@@ -13,8 +14,11 @@ from .targets import (
     PerfEvent,
     Target,
     UprobeTarget,
+    kprobe_target,
+    netfilter_names,
     netfilter_target,
     parse_target,
+    perf_event_names,
     perf_event_target,
     tracepoint_target,
     uprobe_target,
@@ -29,14 +33,19 @@ __all__ = [
     "Option",
     "PerfEvent",
     "ProgramType",
+    "Route",
     "Section",
     "Target",
     "UprobeTarget",
     "Verdict",
+    "kprobe_target",
+    "netfilter_names",
     "netfilter_target",
     "parse_section",
     "parse_target",
+    "perf_event_names",
     "perf_event_target",
+    "route_target",
     "tracepoint_target",
     "uprobe_target",
     "usdt_target",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 # How a program gets to its hook:
@@ -59,6 +60,8 @@ class ProgramType:
         The target that is meant when none is given; "" if one has to be.
     attach
         How it is attached (see ``How``); "run" is never attached. None: this package cannot.
+    unattached
+        Sections of this kind whose programs are not attached, with the reason.
     typed
         Whether the hook is part of what the verifier checks, so that it is fixed when the program is loaded.
     verdicts
@@ -85,6 +88,7 @@ class ProgramType:
     options: tuple[Option, ...] = ()
     default: str = ""
     attach: How | None = "link"
+    unattached: Mapping[str, str] = field(default_factory=dict)
     typed: bool = False
     verdicts: tuple[Verdict, ...] = ()
     returns: str = ""
@@ -145,9 +149,9 @@ class Section:
     @property
     def attachable(self) -> bool:
         """Whether this package attaches the program."""
-        return self.type.attach not in (None, "run")
+        return not self.reason
 
     @property
     def reason(self) -> str:
         """Why it does not, or ""."""
-        return self.type.reason
+        return self.type.unattached.get(self.prefix, self.type.reason)

@@ -23,6 +23,7 @@ _SKB, _REGISTERS, _ARGUMENTS = (
 
 _PID = Option("pid", "1234", "only in this process")
 _NETNS = Option("netns", "blue", "in this network namespace: a name of ip-netns(8), a path, or a process id")
+_HEADROOM = Option("headroom", "14", "bytes kept free in front of the packet, for headers that the program adds")
 _IGNORED = "ignored: return 0"
 _TRAMPOLINE = ("btf", "trampoline")
 
@@ -65,7 +66,12 @@ _REFUSE = (
     Verdict(0, "", "refuse: the system call fails with EPERM"),
     Verdict(1, "", "allow"),
 )
-_CGROUP_SKB = (Verdict(0, "", "drop the packet"), Verdict(1, "", "let it pass"))
+_CGROUP_SKB = (
+    Verdict(0, "", "drop the packet"),
+    Verdict(1, "", "let it pass"),
+    Verdict(2, "", "egress: drop the packet, and have TCP slow down"),
+    Verdict(3, "", "egress: let it pass, and have TCP slow down"),
+)
 _SOCKET = (Verdict(0, "", "drop the packet"),)
 _NETFILTER = (Verdict(0, "NF_DROP", "drop the packet"), Verdict(1, "NF_ACCEPT", "go on with the packet"))
 _DISSECTOR = (
@@ -73,6 +79,13 @@ _DISSECTOR = (
     Verdict(2, "BPF_DROP", "the packet cannot be dissected"),
     Verdict(129, "BPF_FLOW_DISSECTOR_CONTINUE", "leave this packet to the kernel's own dissector"),
 )
+_REDIRECTED = "its descriptor goes into a map of type {}, and it runs on what is redirected there"
+_XDP_IN_MAPS = {
+    f"xdp{frags}/{place}": _REDIRECTED.format(f"BPF_MAP_TYPE_{place.upper()}")
+    for frags in ("", ".frags")
+    for place in ("devmap", "cpumap")
+}
+_ACTION = {"action": 'it is an action of a tc filter, which tc(8) sets up; a SEC("tc") program filters and acts'}
 _LSM = (Verdict(0, "", "allow, as far as this program is concerned"),)
 _ITER = (Verdict(0, "", "go on with the next object"), Verdict(1, "", "visit the same object again"))
 
@@ -101,10 +114,10 @@ _KPROBES: tuple[ProgramType, ...] = (
     _tracing("kretprobe", "kretprobe+", _REGISTERS, type=2, target="FUNCTION", example="vfs_read",
              features=("kprobe",), config=("CONFIG_KRETPROBES", "CONFIG_BPF_EVENTS"), first_kernel="4.1"),
     _tracing("kprobe.multi", "kprobe.multi+ kretprobe.multi+", _REGISTERS, type=2, target="PATTERN",
-             example="vfs_read*", features=("kprobe.multi",), config=("CONFIG_FPROBE",), first_kernel="5.18"),
+             example="vfs_read*", features=("kprobe.multi", "tracefs"), config=("CONFIG_FPROBE",), first_kernel="5.18"),
     _tracing("kprobe.session", "kprobe.session+", _REGISTERS, type=2, target="PATTERN", example="vfs_read*",
              returns="at entry: 0 runs the program again at the function's return, 1 does not",
-             features=("kprobe.multi",), config=("CONFIG_FPROBE",), first_kernel="6.10"),
+             features=("kprobe.multi", "tracefs"), config=("CONFIG_FPROBE",), first_kernel="6.10"),
     _tracing("ksyscall", "ksyscall+ kretsyscall+", _REGISTERS, type=2, target="SYSCALL", example="openat",
              features=("kprobe",), config=("CONFIG_KPROBES", "CONFIG_BPF_EVENTS"), first_kernel="4.1"),
 )  # fmt: skip
@@ -147,7 +160,7 @@ _TRAMPOLINES: tuple[ProgramType, ...] = (
              test_run="ctx", features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE"),
              first_kernel="5.5"),
     _tracing("fsession", "fsession+ fsession.s+", _ARGUMENTS, type=26, target="FUNCTION", example="vfs_read",
-             typed=True, returns="at entry: 0 runs the program again at the function's return, 1 does not",
+             typed=True, returns="ignored: return 0; bpf_session_is_return(ctx) tells the function's return from its entry",
              features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE"), first_kernel="7.0"),
     _tracing("fmod_ret", "fmod_ret+ fmod_ret.s+", _ARGUMENTS, type=26, target="FUNCTION",
              example="security_file_open", typed=True, test_run="ctx",
@@ -156,7 +169,8 @@ _TRAMPOLINES: tuple[ProgramType, ...] = (
              features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE"), first_kernel="5.7"),
     _tracing("freplace", "freplace+", "that of the function it replaces", type=28, target="PROGRAM[:FUNCTION]",
              hook="FUNCTION", typed=True, returns="what the replaced function would have returned",
-             features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF",), first_kernel="5.6"),
+             capabilities=(*_TRACING, "CAP_SYS_ADMIN"), features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF",),
+             first_kernel="5.6"),
     _tracing("lsm", "lsm+ lsm.s+", _ARGUMENTS, type=29, target="HOOK", example="file_open", typed=True, verdicts=_LSM,
              returns="0 allows; a negative error number such as -EPERM refuses with it",
              features=(*_TRAMPOLINE, "lsm"), config=("CONFIG_BPF_LSM",), first_kernel="5.7"),
@@ -166,8 +180,8 @@ _TRAMPOLINES: tuple[ProgramType, ...] = (
              capabilities=(*_TRACING, "CAP_NET_ADMIN"), features=(*_TRAMPOLINE, "lsm"),
              config=("CONFIG_BPF_LSM", "CONFIG_CGROUP_BPF"), first_kernel="6.0"),
     _tracing("struct_ops", "struct_ops+ struct_ops.s+", _ARGUMENTS, type=27, hook="MEMBER", attach="map",
-             returns="what the member of the struct returns", capabilities=(*_NETWORK, "CAP_PERFMON"),
-             features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF", "CONFIG_BPF_JIT"), first_kernel="5.6"),
+             returns="what the member of the struct returns", features=("btf",),
+             config=("CONFIG_DEBUG_INFO_BTF", "CONFIG_BPF_JIT"), first_kernel="5.6"),
 )  # fmt: skip
 
 _OTHER_TRACING: tuple[ProgramType, ...] = (
@@ -188,12 +202,13 @@ _OTHER_TRACING: tuple[ProgramType, ...] = (
 
 _PACKETS: tuple[ProgramType, ...] = (
     _interface("xdp", "xdp.frags/devmap xdp/devmap xdp.frags/cpumap xdp/cpumap xdp.frags xdp", "struct xdp_md",
-               Option("mode", "generic", "native (in the driver), generic (in the stack), offload; default: the best"),
-               type=6, verdicts=_XDP, test_run="data", first_kernel="4.8"),
+               Option("mode", "generic", "native (in the driver) or generic (in the stack); default: native if it can"),
+               type=6, unattached=_XDP_IN_MAPS, verdicts=_XDP, test_run="data", first_kernel="4.8"),
     _interface("tc", "tc/ingress tc/egress tcx/ingress tcx/egress tc classifier action", _SKB,
                Option("direction", "egress", "ingress or egress, when the section does not say; default ingress"),
-               Option("priority", "1", "the filter's priority; only for kernels before 6.6, which use clsact"),
-               type=3, attach="tc", verdicts=_TC, test_run="data", config=("CONFIG_NET_CLS_BPF",), first_kernel="4.1"),
+               Option("priority", "1", "be a clsact filter of this priority, as tc programs are before Linux 6.6"),
+               type=3, attach="tc", unattached=_ACTION, verdicts=_TC, test_run="data",
+               config=("CONFIG_NET_CLS_BPF",), first_kernel="4.1"),
     _interface("netkit", "netkit/primary netkit/peer", _SKB, type=3, target="INTERFACE of type netkit", example="",
                verdicts=_NETKIT, test_run="data", config=("CONFIG_NETKIT",), first_kernel="6.7"),
     _interface("socket_filter", "socket", _SKB, type=1, target="INTERFACE, fd:FD or pid:PID:FD", attach="socket",
@@ -206,9 +221,9 @@ _PACKETS: tuple[ProgramType, ...] = (
     _network("flow_dissector", "flow_dissector", _SKB, type=22, target="NETNS", example="self", default="self",
              verdicts=_DISSECTOR, test_run="data", first_kernel="4.20"),
     *(
-        _network(kind, kind, _SKB, type=number, target="ROUTE", example="10.9.9.0/24 dev lo", options=(_NETNS,),
-                 attach="route", verdicts=verdicts, test_run="data", config=("CONFIG_LWTUNNEL_BPF",),
-                 first_kernel=first)
+        _network(kind, kind, _SKB, type=number, target="ROUTE", example="10.9.9.0/24 dev lo",
+                 options=(_HEADROOM, _NETNS) if kind == "lwt_xmit" else (_NETNS,), attach="route",
+                 verdicts=verdicts, test_run="data", config=("CONFIG_LWTUNNEL_BPF",), first_kernel=first)
         for kind, number, verdicts, first in (
             ("lwt_in", 10, _LWT, "4.10"), ("lwt_out", 11, _LWT, "4.10"), ("lwt_xmit", 12, _LWT_XMIT, "4.10"))
     ),
@@ -267,7 +282,10 @@ BY_KIND = {row.kind: row for row in PROGRAM_TYPES}
 
 # What a program of these sections is loaded with (enum bpf_attach_type), for a libbpf that is older than the section.
 ATTACH_TYPES = {
+    "sk_skb/verdict": 38,
     "netfilter": 45,
+    "tc/ingress": 46,
+    "tc/egress": 47,
     "tcx/ingress": 46,
     "tcx/egress": 47,
     "uprobe.multi": 48,

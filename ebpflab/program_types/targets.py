@@ -121,6 +121,36 @@ def tracepoint_target(text: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
+def kprobe_target(text: str, *, returns: bool = False) -> tuple[str, int]:
+    """Split ``function+offset`` into the two; without an offset it is 0.
+
+    Parameters
+    ----------
+    text
+        The target; the offset is in bytes, and decimal, 0x... or octal 0....
+    returns
+        True for a kretprobe, which is at a function's return and takes no offset.
+
+    Raises
+    ------
+    AttachError
+        The text is something else.
+
+    Examples
+    --------
+    >>> kprobe_target("vfs_read+0x10")
+    ('vfs_read', 16)
+    """
+    function, plus, tail = text.strip().partition("+")
+    offset = _number(tail) if plus else 0
+    if not re.fullmatch(r"[\w.$]+", function) or offset is None:
+        hint = "write its name, or name+offset as in vfs_read+0x10"
+        raise AttachError(f"{text!r} does not name a function of the kernel", hint=hint)
+    if returns and offset:
+        raise AttachError(f"{text!r}: a kretprobe takes no offset", hint=f"write {function}")
+    return function, offset
+
+
 def uprobe_target(text: str, *, returns: bool = False) -> UprobeTarget:
     """Take a uprobe target apart: ``path:function``, ``path:function+offset`` or ``path:offset``.
 
@@ -200,6 +230,28 @@ def perf_event_target(text: str) -> PerfEvent:
         hint = did_you_mean(near) or f"events: {', '.join(_PERF_EVENTS)}, raw:0x..."
         raise AttachError(f"{text!r} is no perf event", hint=hint)
     return PerfEvent(*_PERF_EVENTS[name])
+
+
+def perf_event_names(kind: int) -> tuple[str, ...]:
+    """Return the names of the events of one type: 0, PERF_TYPE_HARDWARE, or 1, PERF_TYPE_SOFTWARE.
+
+    Examples
+    --------
+    >>> perf_event_names(1)[0]
+    'cpu-clock'
+    """
+    return tuple(name for name, (number, _) in _PERF_EVENTS.items() if number == kind)
+
+
+def netfilter_names() -> tuple[str, ...]:
+    """Return every netfilter hook that a program can be attached to, as ``family:hook``.
+
+    Examples
+    --------
+    >>> netfilter_names()[1]
+    'ipv4:local_in'
+    """
+    return tuple(f"{family}:{hook}" for family in _NETFILTER_FAMILIES for hook in _NETFILTER_HOOKS)
 
 
 def netfilter_target(text: str) -> NetfilterHook:

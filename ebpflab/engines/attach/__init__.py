@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import cgroup, control, network, routes, sockets, tracing
+from . import cgroup, control, kprobes, network, perf, routes, sockets, tracing, uprobes
 from .base import Attachment, Request
 
 ATTACH: dict[str, Callable[[Request], Attachment]] = {
     **tracing.KINDS,
+    **kprobes.KINDS,
+    **uprobes.KINDS,
+    **perf.KINDS,
     **network.KINDS,
     **routes.KINDS,
     **sockets.KINDS,

@@ -16,7 +16,8 @@ from ...program_types import Section, Target
 @dataclass(frozen=True)
 class Request:
     # One loaded program and where it shall go. `pointer` is libbpf's struct bpf_program, or of a struct_ops map
-    # its struct bpf_map; `map_fd` gives the descriptor of a map of the same object, or None.
+    # its struct bpf_map; `map_fd` gives the descriptor of a map of the same object, or None, and `sock_maps` are
+    # those that hold sockets.
     lib: ct.CDLL
     pointer: int
     fd: int
@@ -24,6 +25,7 @@ class Request:
     section: Section
     target: Target
     map_fd: Callable[[str], int | None]
+    sock_maps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,36 @@
-# Tracing programs: tracepoints, functions of the kernel and of binaries, perf events, iterators.
+# Tracing programs whose hook is a tracepoint, or was settled at load: a typed tracepoint, a function by a
+# trampoline, an iterator.
 
 from __future__ import annotations
 
 import ctypes as ct
+import errno
+import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 from ... import _libbpf
-from ...program_types import tracepoint_target, uprobe_target
-from .base import Attachment, Request, libbpf_link
+from ...errors import AttachError, KernelSupportError
+from ...inspectors.cgroups import explain_cgroup
+from ...program_types import ATTACH_TYPES, tracepoint_target
+from .base import Attachment, Request, failed, kernel_link, libbpf_link
+from .cgroup import directory
+from .perf import perf_link
+
+# The iterators that each option is for.
+_VISITED = {
+    "map": ("bpf_map_elem", "bpf_sk_storage_map", "sockmap"),
+    "pid": ("task", "task_file", "task_vma"),
+    "cgroup": ("cgroup",),
+}
+_DESCENDANTS = 2  # BPF_CGROUP_ITER_DESCENDANTS_PRE: the cgroup, then those below it
 
 
 def _tracepoint(request: Request) -> Attachment:
     category, event = tracepoint_target(request.target.place)
     attach = request.lib.bpf_program__attach_tracepoint
-    return libbpf_link(request, attach(request.pointer, category.encode(), event.encode()))
+    return perf_link(request, attach(request.pointer, category.encode(), event.encode()))
 
 
 def _raw_tracepoint(request: Request) -> Attachment:
@@ -27,21 +43,80 @@ def _by_section(request: Request) -> Attachment:
     return libbpf_link(request, request.lib.bpf_program__attach(request.pointer))
 
 
-def _uprobe(request: Request) -> Attachment:
-    place = uprobe_target(request.target.place)
-    options = _libbpf.UprobeOpts(sz=ct.sizeof(_libbpf.UprobeOpts), retprobe=request.section.kind == "uretprobe")
-    options.func_name = place.function.encode() if place.function else None
-    path = str(Path(place.path)) if place.path.startswith("/") else place.path
-    attach = request.lib.bpf_program__attach_uprobe_opts
-    pid = request.target.number("pid", -1)
-    return libbpf_link(request, attach(request.pointer, pid, path.encode(), place.offset, ct.byref(options)))
+def _session(request: Request) -> Attachment:
+    return kernel_link(request.fd, 0, ATTACH_TYPES[request.section.prefix])
+
+
+def _iterator(request: Request) -> Attachment:
+    fds: list[int] = []
+    try:
+        info = ct.create_string_buffer(_iterated(request, fds))
+        size = len(info) - 1  # without the zero byte that ctypes adds
+        options = _libbpf.IterOpts(ct.sizeof(_libbpf.IterOpts), ct.addressof(info) if size else None, size)
+        return libbpf_link(request, request.lib.bpf_program__attach_iter(request.pointer, ct.byref(options)))
+    except OSError as error:
+        raise _explained(error, request) from None
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _iterated(request: Request, fds: list[int]) -> bytes:
+    # union bpf_iter_link_info (include/uapi/linux/bpf.h): a map; the order, directory and id of a cgroup; or a
+    # thread, a process and a pidfd. The link keeps what a descriptor stands for.
+    place, options = request.target.place, request.target.options
+    for option in options:
+        if place not in _VISITED[option]:
+            hint = f"{option}= is for iter/{', iter/'.join(_VISITED[option])}"
+            raise AttachError(f"iter/{place} takes no {option}=", hint=hint)
+    if "map" in options:
+        return struct.pack("=I", _map(request, options["map"]))
+    if "pid" in options:
+        return struct.pack("=III", 0, _process(request), 0)
+    if place == "cgroup":
+        fds.append(os.open(directory(options.get("cgroup", "/")), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        return struct.pack("=IIQ", _DESCENDANTS, fds[-1], 0)
+    return b""
+
+
+def _map(request: Request, name: str) -> int:
+    fd = request.map_fd(name)
+    if fd is None:
+        raise AttachError(f"map={name}: the cell has no map of that name", hint="name a map of the same cell")
+    return fd
+
+
+def _process(request: Request) -> int:
+    # The kernel takes the number of any process, also of one that does not exist.
+    pid = request.target.number("pid", 0) or os.getpid()
+    if not Path(f"/proc/{pid}").exists():
+        raise failed(errno.ESRCH)
+    return pid
+
+
+def _explained(error: OSError, request: Request) -> Exception:
+    place, options, number = request.target.place, request.target.options, error.errno
+    if place in _VISITED["map"] and number in (errno.EBADF, errno.EINVAL):
+        if "map" not in options:
+            what, hint = f"{request.name} visits a map", f"say which: --attach {request.name}={place},map=NAME"
+            return AttachError(what, errno=number, hint=hint)
+        hint = "iter/bpf_map_elem is for hashes and arrays; iter/sockmap and iter/bpf_sk_storage_map for sockets"
+        return AttachError(f"iter/{place} cannot visit map {options['map']}", errno=number, hint=hint)
+    if "pid" in options and number in (errno.E2BIG, errno.EINVAL):
+        hint = "that takes Linux 6.1; compare task->tgid in the program"
+        return KernelSupportError(f"this kernel cannot keep iter/{place} to one process", hint=hint, stage="attach")
+    if place == "cgroup" and number == errno.ENOENT:
+        return explain_cgroup(options.get("cgroup", "/")) or error
+    return error
 
 
 KINDS: dict[str, Callable[[Request], Attachment]] = {
     "tracepoint": _tracepoint,
     "raw_tracepoint": _raw_tracepoint,
     "tp_btf": _by_section,
-    "iter": _by_section,
-    "uprobe": _uprobe,
-    "uretprobe": _uprobe,
+    "fentry": _by_section,
+    "fexit": _by_section,
+    "fmod_ret": _by_section,
+    "fsession": _session,
+    "iter": _iterator,
 }

@@ -1,0 +1,88 @@
+# Functions of programs and libraries: uprobes one by one or many at once, and USDT probes.
+
+from __future__ import annotations
+
+import ctypes as ct
+import errno
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ... import _libbpf
+from ...errors import AttachError
+from ...inspectors import binaries, functions
+from ...program_types import ATTACH_TYPES, UprobeTarget, uprobe_target, usdt_target
+from .base import Attachment, Request, failed, kernel_link, libbpf_link
+from .perf import perf_link
+from .symbols import function_offsets
+
+_RETURN = 1  # BPF_F_UPROBE_MULTI_RETURN
+_ALL = -1  # processes, as libbpf has it
+
+
+def _uprobe(request: Request) -> Attachment:
+    returns = request.section.kind == "uretprobe"
+    place = uprobe_target(request.target.place, returns=returns)
+    options = _libbpf.UprobeOpts(sz=ct.sizeof(_libbpf.UprobeOpts), retprobe=returns)
+    options.func_name = place.function.encode() if place.function else None
+    attach, pid = request.lib.bpf_program__attach_uprobe_opts, _pid(request)
+    path = _file(place.path).encode()
+    return perf_link(request, attach(request.pointer, pid, path, place.offset, ct.byref(options)))
+
+
+def _pid(request: Request) -> int:
+    return request.target.number("pid", _ALL)
+
+
+def _file(path: str) -> str:
+    # Two slashes at the start, as in SEC("uprobe//bin/bash:readline"), are one to the kernel.
+    return str(Path(path)) if path.startswith("/") else path
+
+
+def _multi(request: Request) -> Attachment:
+    returns = request.section.prefix.startswith("uretprobe")
+    place = uprobe_target(request.target.place, returns=returns)
+    path = binaries.resolve_binary(place.path)
+    found = _offsets(path, place) if path else []
+    if not path or not found:
+        raise failed(errno.ENOENT)
+    offsets = (ct.c_uint64 * len(found))(*found)
+    name = ct.create_string_buffer(os.fsencode(path.resolve()))
+    flags, pid = _RETURN if returns else 0, _pid(request)
+    # link_create.uprobe_multi: path, offsets, ref_ctr_offsets, cookies, cnt, flags, pid (include/uapi/linux/bpf.h).
+    more = struct.pack("=QQQQIII", ct.addressof(name), ct.addressof(offsets), 0, 0, len(found), flags, max(pid, 0))
+    shown = f"{request.target} ({len(found)} functions)" if len(found) > 1 else ""
+    return kernel_link(request.fd, 0, ATTACH_TYPES[request.section.prefix], more=more, place=shown)
+
+
+def _offsets(path: Path, place: UprobeTarget) -> list[int]:
+    # Several names of one function are one place, where the program shall run once.
+    if place.function is None:
+        return [place.offset]
+    names = frozenset(functions.matching(place.function, binaries.function_names(path)))
+    return sorted({offset + place.offset for offset in function_offsets(path, names)})
+
+
+def _usdt(request: Request) -> Attachment:
+    path, provider, name = usdt_target(request.target.place)
+    attach, pid = request.lib.bpf_program__attach_usdt, _pid(request)
+    try:
+        link = attach(request.pointer, pid, _file(path).encode(), provider.encode(), name.encode(), None)
+        # It stands for many links in libbpf, and has no descriptor though libbpf gives a number.
+        return replace(libbpf_link(request, link), fd=None)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP or pid != _ALL:
+            raise
+        hint = "give the process: pid=1234; or use Linux 5.15 or later"
+        raise AttachError(f"this kernel takes USDT probes of {path} only for one process", hint=hint) from None
+
+
+KINDS: dict[str, Callable[[Request], Attachment]] = {
+    "uprobe": _uprobe,
+    "uretprobe": _uprobe,
+    "uprobe.multi": _multi,
+    "uprobe.session": _multi,
+    "usdt": _usdt,
+}
