@@ -16,6 +16,7 @@ import cells
 import kernel_has
 import objects
 import pytest
+from cgroups import group  # noqa: F401 (a fixture of many tests)
 from netns import netns, wire  # noqa: F401 (fixtures of many tests)
 
 import ebpflab

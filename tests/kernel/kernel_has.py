@@ -56,7 +56,7 @@ _CONFIG = {
     "lwt_xmit": "CONFIG_LWTUNNEL_BPF",
     "lwt_seg6local": "CONFIG_IPV6_SEG6_BPF",
 }
-_BY_TRAMPOLINE = {"fentry", "fexit", "fsession", "fmod_ret", "freplace", "lsm", "lsm_cgroup", "struct_ops"}
+_BY_TRAMPOLINE = {"fentry", "fexit", "fsession", "fmod_ret", "freplace", "lsm", "lsm_cgroup"}
 
 
 @functools.cache

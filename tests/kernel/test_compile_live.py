@@ -129,7 +129,7 @@ def test_every_struct_and_member_of_the_whole_header_lies_where_the_kernel_has_i
 def test_the_part_of_the_header_gives_the_same_instructions_as_the_whole(path, monkeypatch, empty_cache):
     part = compile_cell(read(path))
     assert (part.headers, part.cached, part.warnings) == ("subset", False, ())
-    monkeypatch.setattr(vmlinux, "subset", lambda words, defined=frozenset(): vmlinux.whole(defined))
+    monkeypatch.setattr(vmlinux, "subset", lambda words, defined=frozenset(), btf=None: vmlinux.whole(defined))
     monkeypatch.setenv("EBPFLAB_CACHE", f"{empty_cache}-whole")
     whole = compile_cell(read(path))
     assert not whole.cached
@@ -315,7 +315,7 @@ def test_whatever_goes_into_an_object_makes_it_another(clang_runs, monkeypatch):
     flags = clang.base_flags()
     monkeypatch.setattr(clang, "base_flags", lambda: (*flags, "-DMORE"))
     assert not compile_cell(cell).cached
-    monkeypatch.setattr(vmlinux, "identity", lambda: "another kernel")
+    monkeypatch.setattr(vmlinux, "identity", lambda btf=None: "another kernel")
     assert not compile_cell(cell).cached
     assert clang_runs() == 6
     assert compile_cell(cell).cached

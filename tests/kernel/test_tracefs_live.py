@@ -19,7 +19,8 @@ import pytest
 
 from ebpflab.errors import HookNotFoundError, KernelSupportError, PrivilegeError
 from ebpflab.inspectors import tracefs
-from ebpflab.inspectors.search import explain_missing, function_names, hooks, resolve_binary
+from ebpflab.inspectors.binaries import function_names, resolve_binary
+from ebpflab.inspectors.search import explain_missing, hooks
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 BPF_PROG_TYPE_RAW_TRACEPOINT = 17  # include/uapi/linux/bpf.h
