@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+# Which kernels the tests of hooks run on besides this machine's: one for every change, all for the table in docs.
+VM ?= 6.12
+KERNELS := 5.10 6.1 6.12 6.18 7.3
+HOOK_TESTS := -q -m hook tests/kernel
 
-.PHONY: help setup python system demo test lab lint bench notebooks clean
+.PHONY: help setup python system demo test test-host test-vm test-kernels lab lint bench notebooks clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -14,8 +18,21 @@ setup: $(STAMP) ## install what is missing: system packages, a virtual environme
 demo: setup ## run the quickstart notebook against this kernel and write build/quickstart.html
 	@$(BIN)/ebpflab demo --output build/quickstart.html
 
-test: setup ## run all tests
-	$(BIN)/python -m pytest
+test: test-host test-vm ## run all tests: on this machine's kernel, and on another in a virtual machine
+
+test-host: setup ## run the tests on this machine's kernel only
+	EBPFLAB_HOOK_REPORT=build/hooks.json $(BIN)/python -m pytest
+	$(BIN)/python -m tests.hook_table build/hooks.json
+
+test-vm: setup ## run the tests of hooks on a stock kernel in QEMU; VM="6.1 7.3" chooses others
+	$(BIN)/python -m tests.vm setup --install
+	$(BIN)/python -m tests.vm test $(VM) -- $(HOOK_TESTS)
+	$(BIN)/python -m tests.hook_table $(VM:%=build/vm/%/hooks.json)
+
+test-kernels: test-host ## run the tests of hooks on all kernels and make docs/hooks.md
+	$(BIN)/python -m tests.vm setup --install
+	$(BIN)/python -m tests.vm test $(KERNELS) -- $(HOOK_TESTS)
+	$(BIN)/python -m tests.hook_table --save build/hooks.json $(KERNELS:%=build/vm/%/hooks.json)
 
 lab: setup ## open JupyterLab on the notebooks
 	@$(BIN)/ebpflab lab

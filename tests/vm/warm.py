@@ -1,0 +1,102 @@
+"""Fill a guest's cache on the host, where clang and Python are many times quicker.
+
+What it holds then is what `ebpflab` itself would put there in the guest: the kernel's header taken apart, the
+reader of rings, and the cells of ``tests/kernel/hook_cells.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from . import VmError
+from .kernels import ROOT
+from .machine import Machine
+
+_CELLS = ROOT / "tests/kernel/hook_cells.py"
+
+
+@dataclass
+class Warmed:
+    """Names of the cells that were compiled now, that were there, and what clang had against the others."""
+
+    compiled: list[str] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def warm(machine: Machine, folder: Path) -> Warmed:
+    """Compile for a machine's kernel on the host.
+
+    Parameters
+    ----------
+    machine
+        Its kernel and number of CPUs go into what is compiled.
+    folder
+        The guest's ``$EBPFLAB_CACHE``.
+
+    Raises
+    ------
+    VmError
+        When compiling fails altogether, with what Python said.
+
+    Examples
+    --------
+    >>> warm(Machine(prepare(find("6.12"), print)), Path("build/vm/6.12/cache")).refused
+    {}
+    """
+    # In a process of its own: the cache is found by an environment variable, and remembered.
+    command = [sys.executable, "-m", "tests.vm.warm", str(machine.image.btf), str(machine.cpus)]
+    environment = {**os.environ, "EBPFLAB_CACHE": str(folder)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise VmError(f"cannot compile for {machine.image.version}: {done.stderr.strip()}")
+    return Warmed(**json.loads(done.stdout))
+
+
+def compile_here(btf: Path, cpus: int, cells: Mapping[str, str]) -> Warmed:
+    """Compile cells for another kernel into this process's own cache, and make all that they need there."""
+    from ebpflab._native import build
+    from ebpflab.cell import Cell
+    from ebpflab.compile import Target, compile_cell, kept_types, vmlinux
+    from ebpflab.errors import CompileError
+
+    build.load()
+    vmlinux.subset([], btf=btf)
+    warmed = Warmed()
+    for name, source in cells.items():
+        cell = Cell(source)
+        try:
+            compiled = compile_cell(cell, keep_types=kept_types(cell), target=Target(btf, cpus))
+        except CompileError as error:  # of an old kernel, whose types it does not fit; its test will tell
+            warmed.refused[name] = error.what
+        else:
+            (warmed.cached if compiled.cached else warmed.compiled).append(name)
+    return warmed
+
+
+def registered(path: Path = _CELLS) -> Mapping[str, str]:
+    """Return the cells that a module of the tests registers: its ``CELLS``; none if there is no such module."""
+    if not path.exists():
+        return {}
+    sys.path.insert(0, str(path.parent))  # it may import its neighbours, as under pytest
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise VmError(f"{path} is no module")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    cells: Mapping[str, str] = module.CELLS
+    return cells
+
+
+if __name__ == "__main__":
+    with contextlib.redirect_stdout(sys.stderr):
+        result = compile_here(Path(sys.argv[1]), int(sys.argv[2]), registered())
+    print(json.dumps(asdict(result)))
