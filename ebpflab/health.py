@@ -6,10 +6,11 @@ import importlib.metadata
 import os
 import shlex
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import toolchain
+from . import journal, toolchain
 from .formatting import Note, Part, Table, html, text
 from .inspectors import kernel
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .inspectors.kernel import Facts
     from .toolchain import Tool
 
-_PACKAGES = ("numpy", "pandas", "pyarrow", "matplotlib", "ipykernel", "ipywidgets", "pyelftools")
+_PACKAGES = ("numpy", "pandas", "pyarrow", "matplotlib", "ipykernel", "ipywidgets", "pyelftools", "dpkt")
 _JUPYTER = ("jupyterlab", "nbclient", "nbconvert")
 
 _TONES = {"ok": "ok", "warning": "warning", "missing": "error", "unknown": "muted"}
@@ -98,12 +99,12 @@ def doctor() -> Report:
     >>> print(ebpflab.doctor())
     kernel           ok       6.12.9-amd64 on x86_64 ...
     """
-    return examine(kernel.facts(), toolchain.tools())
+    return examine(kernel.facts(), toolchain.tools(), journal.entries())
 
 
-def examine(facts: Facts, tools: Sequence[Tool]) -> Report:
-    """Judge the given facts and tools; :func:`doctor` gives it those of this machine."""
-    return Report((*_kernel_rows(facts), *_tool_rows(tools), *_python_rows()))
+def examine(facts: Facts, tools: Sequence[Tool], entries: Sequence[journal.Entry] = ()) -> Report:
+    """Judge the given facts, tools and journal; :func:`doctor` gives it those of this machine."""
+    return Report((*_kernel_rows(facts), *_tool_rows(tools), *_python_rows(), _journal_row(entries)))
 
 
 def _kernel_rows(facts: Facts) -> Iterator[Row]:
@@ -113,6 +114,16 @@ def _kernel_rows(facts: Facts) -> Iterator[Row]:
     yield _capability_row(facts)
     yield _lockdown_row(facts)
     yield _memlock_row(facts)
+
+
+def _journal_row(entries: Sequence[journal.Entry]) -> Row:
+    # What earlier runs left in the kernel because they were killed.
+    left = Counter(entry.kind for entry in entries if not entry.owner.alive)
+    if left:
+        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(left.items()))
+        return Row("journal", "warning", f"killed runs left {listed}; the next cell undoes it", needed=False)
+    detail = f"{len(entries)} entries of live sessions" if entries else "killed runs have left nothing"
+    return Row("journal", "ok", detail, needed=False)
 
 
 def _kernel_row(facts: Facts) -> Row:

@@ -40,6 +40,7 @@ ffffffffc0002000 T from_module\t[zmodule]
 TRACEABLE = """\
 vfs_read
 vfs_readv
+__ftrace_invalid_address___123
 finish_task_switch.isra.0
 security_file_open
 bpf_lsm_file_open

@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "session": "errors similar formatting keep cell options program_types.* verifier btf decode records stream"
     " store frame events iterators maps plots line registry runs summary engines.* inspectors.*",
     "loading": "errors keep cell options line registry store session",
-    "health": "errors formatting toolchain inspectors.kernel",
+    "health": "errors formatting journal toolchain inspectors.kernel",
     "demo": "errors",
     "cli": "errors formatting health toolchain inspectors.* session loading options demo",
     "__main__": "cli",

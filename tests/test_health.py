@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebpflab import health, toolchain
+from ebpflab import health, journal, toolchain
 from ebpflab.health import Report, Row
 from ebpflab.inspectors import kernel
 from ebpflab.inspectors.kernel import Facts
@@ -291,7 +291,13 @@ def test_a_missing_compiler_is_a_fault_and_a_missing_bcc_is_not() -> None:
 def test_the_rows_are_those_that_the_reader_expects() -> None:
     machine_rows = ["kernel", "BTF", "tracefs", "capabilities", "lockdown", "memlock"]
     tool_rows = ["clang", "libbpf", "libbpf headers", "kernel headers", "linker", "BCC", "bpftrace"]
-    assert [r.name for r in health.doctor().rows] == [*machine_rows, *tool_rows, "Python packages", "Jupyter"]
+    assert [r.name for r in health.doctor().rows] == [
+        *machine_rows,
+        *tool_rows,
+        "Python packages",
+        "Jupyter",
+        "journal",
+    ]
 
 
 ROWS = st.builds(
@@ -316,3 +322,17 @@ def test_plain_text_html_and_json_hold_the_same_rows(rows: list[Row]) -> None:
     for r in rows:
         assert [part for part in (r.name, r.state, r.detail, r.fix or "") if part.strip() not in text] == []
     assert json.loads(json.dumps(report.to_dict()))["rows"] == [vars(r) for r in rows]
+
+
+def entry(kind: str, *, alive: bool) -> journal.Entry:
+    owner = journal._self() if alive else journal.Owner("of another boot", 1, 1, 1)
+    return journal.Entry(kind, {}, owner, Path("/nowhere"))
+
+
+def test_what_killed_runs_left_is_counted_by_kind_and_no_reason_to_be_ill() -> None:
+    entries = [*(entry(kind, alive=False) for kind in ("route", "tc", "route")), entry("route", alive=True)]
+    report = health.examine(machine(), healthy_tools(), entries)
+    assert row(report, "journal").state == "warning"
+    assert "2 route, 1 tc" in row(report, "journal").detail
+    assert report.ok
+    assert row(health.examine(machine(), healthy_tools(), entries[3:]), "journal").state == "ok"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -356,3 +358,14 @@ def test_a_process_that_is_killed_while_it_writes_leaves_whole_entries(folder):
     (reaped,) = journal.reap({"thing": lambda facts: None})
     assert (reaped.kind, reaped.warning) == ("thing", "")
     assert len(reaped.facts["long"]) == 10000
+
+
+def test_every_kind_that_is_written_down_can_be_undone():
+    from ebpflab.engines.attach import reap
+
+    sources = (ROOT / "ebpflab").rglob("*.py")
+    kinds = {kind for source in sources for kind in re.findall(r'journal\.record\(\s*"(\w+)"', source.read_text())}
+    assert "route" in kinds
+    assert kinds == reap._UNDO.keys()
+    for module, function in reap._UNDO.values():
+        assert callable(getattr(importlib.import_module(f"ebpflab.engines.attach.{module}"), function))

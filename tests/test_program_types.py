@@ -19,9 +19,11 @@ from ebpflab.program_types import (
     PerfEvent,
     Target,
     UprobeTarget,
+    kprobe_target,
     netfilter_target,
     parse_section,
     parse_target,
+    perf_event_names,
     perf_event_target,
     tracepoint_target,
     uprobe_target,
@@ -156,6 +158,41 @@ def test_perf_events_have_the_numbers_of_the_kernel_s_header() -> None:
     with pytest.raises(AttachError) as caught:
         perf_event_target("cpu-clok")
     assert "cpu-clock" in str(caught.value.hint)
+
+
+def test_the_events_of_a_type_are_listed_by_name() -> None:
+    assert "cpu-cycles" in perf_event_names(0)
+    assert "context-switches" in perf_event_names(1)
+    for kind in (0, 1):
+        assert all(perf_event_target(name).type == kind for name in perf_event_names(kind))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("vfs_read", ("vfs_read", 0)),
+        (" vfs_read+0x10 ", ("vfs_read", 16)),
+        ("vfs_read+010", ("vfs_read", 8)),
+        ("do_one.isra.0+4", ("do_one.isra.0", 4)),
+        ("nf_conntrack:nf_conntrack_in", ("nf_conntrack:nf_conntrack_in", 0)),
+    ],
+)
+def test_a_kprobe_target_is_a_function_and_an_offset(text: str, place: tuple[str, int]) -> None:
+    assert kprobe_target(text) == place
+
+
+@pytest.mark.parametrize("text", ["", "vfs_read+", "vfs_read+ten", "+4", "vfs read", "vfs_*", "a:b:c"])
+def test_another_kprobe_target_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(AttachError, match="does not name a function") as caught:
+        kprobe_target(text)
+    assert "vfs_read+0x10" in (caught.value.hint or "")
+
+
+def test_a_kretprobe_takes_no_offset_into_its_function() -> None:
+    with pytest.raises(AttachError, match="no offset") as caught:
+        kprobe_target("vfs_read+4", returns=True)
+    assert caught.value.hint == "write vfs_read"
+    assert kprobe_target("vfs_read", returns=True) == ("vfs_read", 0)
 
 
 def test_netfilter_hooks_go_by_the_kernel_s_and_by_iptables_names() -> None:

@@ -17,7 +17,7 @@ _DENIED = (errnos.EPERM, errnos.EACCES)
 # What libbpf says and then goes on, as of every ring buffer with a record type, and logs that are shown elsewhere.
 _HARMLESS = re.compile(
     r"Retrying without BTF|libbpf: prog '.*': BPF program load failed|failed to load object|-- (BEGIN|END) "
-    r"|BTF loading error|BTF is optional"
+    r"|BTF loading error|BTF is optional|libbpf: prog '.*': failed to load: -\d+"
 )
 # What to do about a load that failed: by libbpf's words, or else by the kernel's number.
 _LOAD_HINTS = (
@@ -111,11 +111,12 @@ def _unloadable(program: str, section: Section, target: Target, error: int) -> E
         what = f"{program} is in no struct of functions that this kernel takes"
         hint = 'name it in one: SEC(".struct_ops") struct tcp_congestion_ops mine = {...}; hooks(kind="struct_ops")'
         return LoadError(what, errno=error, hint=hint)
-    if error in _DENIED or not section.type.typed:
+    if error in _DENIED:
         return None
     if section.kind == "lsm_cgroup":
         return search.explain_missing("lsm", section.target)
-    return None if section.type.hook else search.explain_missing(section.kind, target.place)
+    typed = section.type.typed and not section.type.hook
+    return search.explain_missing(section.kind, target.place) if typed else None
 
 
 def _unsupported(program: str, section: Section, target: Target, lacking: str, stage: str) -> KernelSupportError:
@@ -126,7 +127,8 @@ def _unsupported(program: str, section: Section, target: Target, lacking: str, s
 
 def _told(words: Sequence[str], cause: str) -> list[str]:
     # libbpf blames RLIMIT_MEMLOCK for every EPERM; where that is not the cause it only misleads.
-    return [line for line in words if "RLIMIT_MEMLOCK" not in line or "memlock" in cause.lower()][:3]
+    guess = re.compile("RLIMIT_MEMLOCK|ulimit -l")
+    return [line for line in words if not guess.search(line) or "memlock" in cause.lower()][:3]
 
 
 def attach_failed(program: str, section: Section, target: Target, error: int, lines: Sequence[str]) -> EbpflabError:

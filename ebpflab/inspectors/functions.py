@@ -33,6 +33,8 @@ _VARIANT = re.compile(r"\.(isra|constprop|part|llvm|lto_priv)\b")
 # Weak symbols (W) are system calls that this kernel was built without: all of them one function.
 _SYSTEM_CALL = re.compile(rb" T __(?:x64|arm64|riscv|s390x|powerpc|loongarch|se)_sys_(?!ni_syscall\n)(\w+)\n")
 _SECURITY = "security_"
+# ftrace lists the place of a weak function that another one replaced under such a name.
+_REPLACED = "__ftrace_invalid_address__"
 _CALLER = "a function that calls it may do as well"
 
 
@@ -242,7 +244,7 @@ def _traceable(tracefs: Path | None, _of_modules: tuple[bytes, ...]) -> frozense
         text = (tracefs / "available_filter_functions").read_text()
     except OSError:
         return None
-    return frozenset(line.partition(" ")[0] for line in text.splitlines())
+    return frozenset(line.partition(" ")[0] for line in text.splitlines() if not line.startswith(_REPLACED))
 
 
 def _blacklist() -> frozenset[str]:

@@ -160,7 +160,7 @@ _TRAMPOLINES: tuple[ProgramType, ...] = (
              test_run="ctx", features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE"),
              first_kernel="5.5"),
     _tracing("fsession", "fsession+ fsession.s+", _ARGUMENTS, type=26, target="FUNCTION", example="vfs_read",
-             typed=True, returns="ignored: return 0; bpf_session_is_return(ctx) tells the function's return from its entry",
+             typed=True, returns="ignored: return 0; bpf_session_is_return(ctx) is true at the function's return",
              features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE"), first_kernel="7.0"),
     _tracing("fmod_ret", "fmod_ret+ fmod_ret.s+", _ARGUMENTS, type=26, target="FUNCTION",
              example="security_file_open", typed=True, test_run="ctx",

@@ -127,7 +127,8 @@ def kprobe_target(text: str, *, returns: bool = False) -> tuple[str, int]:
     Parameters
     ----------
     text
-        The target; the offset is in bytes, and decimal, 0x... or octal 0....
+        The target; the offset is in bytes, and decimal, 0x... or octal 0.... A module may stand before the
+        function, as in ``nf_conntrack:nf_conntrack_in``.
     returns
         True for a kretprobe, which is at a function's return and takes no offset.
 
@@ -143,7 +144,7 @@ def kprobe_target(text: str, *, returns: bool = False) -> tuple[str, int]:
     """
     function, plus, tail = text.strip().partition("+")
     offset = _number(tail) if plus else 0
-    if not re.fullmatch(r"[\w.$]+", function) or offset is None:
+    if not re.fullmatch(r"([\w-]+:)?[\w.$]+", function) or offset is None:
         hint = "write its name, or name+offset as in vfs_read+0x10"
         raise AttachError(f"{text!r} does not name a function of the kernel", hint=hint)
     if returns and offset:

@@ -68,7 +68,11 @@ static bool inside(u64 address) { return !to || (address >= from && address < to
 """
 )
 
+_NEWER = ("kprobe.multi", "kprobe.session", "uprobe.multi", "uprobe.session", "fsession")
+
 CELLS = {
+    # What an older kernel lacks is then the kind alone, and not something that the program uses.
+    **{f"{kind} of nothing": f'SEC("{kind}") int on(void *ctx) {{ return 0; }}' for kind in _NEWER},
     "tracepoint": _HEAD
     + """
 SEC("tp/syscalls/sys_enter_getppid") int on(void *ctx) { if (ours()) count(); return 0; }

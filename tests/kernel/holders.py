@@ -39,8 +39,9 @@ def holder(source: str, variables: dict[str, int], program: str, *targets: str) 
 
 def in_child(function: Callable[[], Any]) -> Any:
     """What a function gives in a process of its own, which ends then; anything that JSON can hold."""
-    with _child(lambda say: say(function())) as (_, answer):
-        return answer
+    with _child(lambda say: say([function()])) as (_, answer):
+        assert answer, "the other process failed"  # and said why
+        return answer[0]
 
 
 @contextlib.contextmanager

@@ -19,9 +19,10 @@ from holders import in_child
 
 import ebpflab
 from ebpflab.engines.attach.netns import in_netns, open_netns
-from ebpflab.errors import AttachError, HookNotFoundError
+from ebpflab.errors import AttachError, HookNotFoundError, PrivilegeError
 
 PORT = 4242
+_CAP_SYS_PTRACE, _CAP_SYS_ADMIN = 19, 21  # include/uapi/linux/capability.h
 
 
 def here():
@@ -140,6 +141,24 @@ def test_an_interface_that_is_busy_in_the_other_namespace_says_so(wire, load):
     load(CELLS["xdp"], targets=target, vars={"port": PORT})
     with pytest.raises(AttachError, match="far0 already has an XDP program: on_frame"):
         load(CELLS["xdp"], targets=target, vars={"port": PORT})
+
+
+def enter_without(capability, text):
+    ours = int(re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1], 16)
+    cells.keep_only_capabilities(ours & ~(1 << capability))
+    before = here()
+    with pytest.raises(PrivilegeError) as caught, in_netns(text):
+        pass
+    assert here() == before
+    return caught.value.cause
+
+
+def test_entering_a_namespace_takes_a_capability_that_is_named(wire):
+    assert "CAP_SYS_ADMIN" in in_child(lambda: enter_without(_CAP_SYS_ADMIN, f"/proc/self/fd/{wire.far.fd}"))
+
+
+def test_the_namespace_of_a_process_takes_a_capability_that_is_named(netns):
+    assert "CAP_SYS_PTRACE" in in_child(lambda: enter_without(_CAP_SYS_PTRACE, str(os.getppid())))
 
 
 def test_the_thread_comes_back_also_after_an_error(wire):

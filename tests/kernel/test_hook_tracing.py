@@ -13,10 +13,11 @@ import threading
 from pathlib import Path
 
 import cells
+import kernel_has
 import pytest
 from cells_tracing import CELLS
 
-from ebpflab.errors import AttachError, LoadError
+from ebpflab.errors import AttachError, HookNotFoundError, KernelSupportError, LoadError
 
 CALLS, LATER = 97, 53  # primes
 SIZE = 13
@@ -66,6 +67,9 @@ def check_life(session, hook, target, cause):
     listed = session.links[session.links["program"] == "on"]
     assert listed[["hook", "target"]].values.tolist() == [[hook, target]]
     assert events_held()
+    # Before Linux 5.15 a perf event has no link.
+    link = next(link for link in session._links if link.program == "on")
+    assert link.fd is None or "bpf" in str(Path(f"/proc/self/fd/{link.fd}").readlink())
     cause(CALLS)
     assert session.vars["seen"] == CALLS
     session.detach()
@@ -202,16 +206,32 @@ def test_a_session_probe_may_leave_the_return_out(load, pipe):
     assert session.links["target"].tolist() == ["vfs_read"]
 
 
-@pytest.mark.hook("kprobe.multi")
-def test_a_probe_of_a_module_s_functions_is_found_by_its_pattern(load):
+@pytest.fixture
+def vsock():
+    """A module, and what calls its function vsock_create()."""
     subprocess.run(["modprobe", "vsock"], capture_output=True, timeout=60, check=False)
-    if "vsock" not in Path("/proc/modules").read_text():
+    if not re.search("^vsock ", Path("/proc/modules").read_text(), re.MULTILINE):
         pytest.skip("not in this kernel: vsock as a module")
+
+    def create(times):
+        for _ in range(times):
+            socket.socket(socket.AF_VSOCK).close()
+
+    return create
+
+
+@pytest.mark.hook("kprobe.multi")
+def test_a_pattern_finds_the_functions_of_a_module(load, vsock):
     own = {**me(), "read_at": address("vsock_create")}
     session = load(CELLS["kprobe.multi"], vars=own, targets={"on": "vsock_cre*"})
-    for _ in range(CALLS):
-        socket.socket(socket.AF_VSOCK).close()
+    vsock(CALLS)
     assert session.vars["reads"] == CALLS
+
+
+@pytest.mark.hook("kprobe")
+def test_a_function_may_be_named_with_its_module(load, vsock):
+    session = load(CELLS["kprobe at an offset"], vars=me(), targets={"on": "vsock:vsock_create"})
+    check_life(session, "kprobe", "vsock:vsock_create", vsock)
 
 
 @pytest.mark.hook("ksyscall")
@@ -275,6 +295,70 @@ def test_a_session_trampoline_runs_at_entry_and_at_the_return(load, pipe):
     session.detach()
     pipe.read(7)
     assert (session.vars["seen"], session.vars["total"]) == (2 * CALLS, CALLS)
+
+
+def bad(kind, target, error, what, hint, cell=""):
+    marks = pytest.mark.hook(kind)
+    return pytest.param(cell or kind, target, error, what, hint, marks=marks, id=f"{cell or kind} {target}")
+
+
+@pytest.mark.parametrize(
+    ("cell", "target", "error", "what", "hint"),
+    [
+        bad("tracepoint", "syscalls/sys_enter_getpppid", HookNotFoundError, "sys_enter_getpppid", "getppid"),
+        bad("raw_tracepoint", "signal_generat", HookNotFoundError, "signal_generat", "signal_generate"),
+        bad("tp_btf", "signal_generat", HookNotFoundError, "signal_generat", "signal_generate"),
+        bad("kprobe", "vfs_raed", HookNotFoundError, "vfs_raed", "vfs_read"),
+        bad("kprobe", "exc_int3", HookNotFoundError, "may not be probed", "calls it"),
+        bad("kprobe", "vfs_read+ten", AttachError, "does not name a function", "vfs_read+0x10"),
+        bad("kretprobe", "vfs_read+4", AttachError, "takes no offset", "write vfs_read"),
+        bad("kprobe.multi", "vfs_raed*", HookNotFoundError, "matches 'vfs_raed[*]'", "vfs_read"),
+        bad("kprobe.multi", "vfs_raed", HookNotFoundError, "vfs_raed", "vfs_read"),
+        bad("kprobe.multi", "exc_int?", AttachError, "'exc_int[?]' may not be traced: exc_int3", "call them"),
+        bad("kprobe.multi", "exc_int3", HookNotFoundError, "exc_int3", ""),
+        bad("kprobe.session", "vfs_raed*", HookNotFoundError, "matches 'vfs_raed[*]'", "vfs_read"),
+        bad("ksyscall", "getpriorty", HookNotFoundError, "getpriorty", "getpriority"),
+        bad("fentry", "vfs_raed", HookNotFoundError, "vfs_raed", "vfs_read"),
+        bad("fexit", "vfs_raed", HookNotFoundError, "vfs_raed", "vfs_read"),
+        bad("fmod_ret", "security_file_opne", HookNotFoundError, "security_file_opne", "security_file_open"),
+        bad("fsession", "vfs_raed", HookNotFoundError, "vfs_raed", "vfs_read"),
+    ],
+)
+def test_a_wrong_target_is_named_with_what_is_there(load, cell, target, error, what, hint):
+    with pytest.raises(error, match=what) as caught:
+        load(CELLS[cell], targets={"on": target})
+    assert hint in (caught.value.hint or "")
+    assert events_held() == []
+
+
+@pytest.mark.parametrize("cell", ["kprobe", "ksyscall", "fentry", "fexit", "fmod_ret"])
+def test_a_kind_that_the_kernel_lacks_is_named_with_the_reason(load, cell):
+    check_lack(load, cell, cell)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("kprobe.multi", "vfs_read"),
+        ("kprobe.session", "vfs_read"),
+        ("fsession", "vfs_read"),
+        ("uprobe.multi", "libc.so.6:getppid"),
+        ("uprobe.session", "libc.so.6:getppid"),
+    ],
+)
+def test_a_kind_that_is_newer_than_the_kernel_is_named_with_the_reason(load, kind, target):
+    check_lack(load, kind, f"{kind} of nothing", targets={"on": target})
+
+
+def check_lack(load, kind, cell, **options):
+    """It is attached where the kernel has it, and elsewhere the error says that it has not."""
+    if kernel_has.absent(kind) is None:
+        load(CELLS[cell], **options).close()
+    else:
+        with pytest.raises(KernelSupportError, match="this kernel") as caught:
+            load(CELLS[cell], **options)
+        assert caught.value.hint
+    assert events_held() == []
 
 
 def address(function):

@@ -57,7 +57,8 @@ def test_functions_that_can_be_traced_are_those_of_ftrace():
     except PermissionError:
         assert functions.traceable() is None
         return
-    assert functions.traceable() == {line.split()[0] for line in lines}
+    named = {line.split()[0] for line in lines if "__ftrace_invalid_address__" not in line}
+    assert functions.traceable() == named
 
 
 def test_functions_with_types_are_those_that_libbpf_finds():

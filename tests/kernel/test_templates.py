@@ -106,7 +106,7 @@ def test_a_template_of_a_tracing_kind_shows_what_happens(load, tmp_path, kind):
 
 @pytest.mark.hook("usdt")
 def test_the_template_of_static_probes_shows_collections_of_a_python_process(load):
-    collect = f"import gc; input(); [gc.collect(n % 3) for n in range({N})]; input()"
+    collect = f"import gc; gc.disable(); input(); [gc.collect(n % 3) for n in range({N})]; input()"
     with subprocess.Popen(["/usr/bin/python3", "-c", collect], stdin=subprocess.PIPE) as other:
         target = f"/usr/bin/python3:python:gc__start,pid={other.pid}"
         session = load(template("usdt"), targets={"on_collection": target})
@@ -239,13 +239,12 @@ def test_a_template_that_watches_packets_shows_each_and_lets_it_pass(wire, load,
 
 @pytest.mark.hook("netkit")
 def test_the_template_of_netkit_shows_packets_that_enter_the_device(netns, load):
-    with net.netkit("nk0", "nk1"):
-        session = load(template("netkit"), targets={"on_packet": "nk0"})
-        net.ip("address add 10.55.0.1/24 dev nk0", "link set nk0 up", "link set nk1 up")
-        net.ip("neigh add 10.55.0.2 lladdr 02:00:00:00:00:02 dev nk0")
-        net.send_udp(N, "10.55.0.2", PORT)
-        assert rows(session, N) >= N
-        session.close()
+    # ip(8) as of 6.1 knows the kind but none of its options, so the names are those that the kernel chooses.
+    net.ip("link add type netkit", "link set nk1 up", "link set nk0 up", "address add 10.55.0.1/24 dev nk1")
+    session = load(template("netkit"), targets={"on_packet": "nk1"})
+    net.send_udp(N, "10.55.0.2", PORT)
+    assert rows(session, N) == N
+    session.close()
 
 
 @pytest.mark.hook("flow_dissector")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ TIMED_OUT = 124  # as timeout(1) says
 NO_ANSWER = 125  # the kernel panicked, or a command powered the machine off
 
 _BOOT_SECONDS = 120
+_KEPT_STATES = 4  # of a kernel: those last used
 _COMMAND_LINE = (
     "console=ttyS0 quiet panic=-1 mitigations=off nokaslr tsc=reliable no_timer_check audit=0 "
     "random.trust_cpu=on init_on_alloc=0"
@@ -144,10 +146,11 @@ def saved_state(machine: Machine) -> Path:
     with locked(image.folder):
         path = image.folder / state_name(machine, qemu.version())
         if not path.exists():
-            for old in image.folder.glob("state-*"):
-                if not old.name.startswith(f"state-{image.digest}-"):
-                    old.unlink()
             _save(machine, path)
+        os.utime(path)
+        states = sorted(image.folder.glob("state-*"), key=lambda state: state.stat().st_mtime)
+        for old in states[:-_KEPT_STATES]:  # a hundred megabytes each
+            old.unlink()
     return path
 
 

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import socket
 from collections.abc import Iterator
 
 from ... import _libbpf, _syscalls
-from ...errors import HookNotFoundError
+from ...errors import HookNotFoundError, PrivilegeError
 from ...inspectors.network import explain_interface, explain_namespace, namespace_path
 
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
@@ -21,8 +20,8 @@ _NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h
 @contextlib.contextmanager
 def in_netns(text: str | None) -> Iterator[None]:
     # This thread's calls in a namespace: a name of ip-netns(8), a path, or the id of a process that is in it; None
-    # stays. Raises HookNotFoundError when there is none such, and OSError.
-    if text is None:
+    # stays. Raises HookNotFoundError when there is none such, PrivilegeError, and OSError.
+    if text in (None, "self"):
         yield
         return
     fd = open_netns(text)
@@ -35,11 +34,11 @@ def in_netns(text: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def entered(fd: int) -> Iterator[None]:
-    # The same with a descriptor. Raises OSError.
+    # The same with a descriptor. Raises PrivilegeError and OSError.
     with _libbpf.interrupts_later():
         before = open_netns("self")
         try:
-            _syscalls.setns(fd, _CLONE_NEWNET)
+            _enter(fd)
             try:
                 yield
             finally:
@@ -53,16 +52,35 @@ def open_netns(text: str) -> int:
     path = namespace_path(text)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        raise _denied("it takes CAP_SYS_PTRACE to look into that process") from None
     except OSError as error:
         raise explain_namespace(text) or error from None
+    if not _is_netns(fd):
+        os.close(fd)
+        raise HookNotFoundError(f"{path} is no network namespace", hint="such a path is /proc/PID/ns/net, for example")
+    return fd
+
+
+def _enter(fd: int) -> None:
     try:
-        if fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET:
-            return fd
-    except OSError as error:
-        if error.errno not in (errno.ENOTTY, errno.EINVAL):  # what other files and folders say
-            raise
-    os.close(fd)
-    raise HookNotFoundError(f"{path} is no network namespace", hint="such a path is /proc/PID/ns/net, for example")
+        _syscalls.setns(fd, _CLONE_NEWNET)
+    except PermissionError:
+        raise _denied("it takes CAP_SYS_ADMIN, here and in the user namespace that owns it") from None
+
+
+def _denied(cause: str) -> PrivilegeError:
+    way = "start the notebook in that namespace instead, with ip netns exec or nsenter --net"
+    what = "the kernel refused to enter another network namespace"
+    return PrivilegeError(what, cause=cause, hint=f"{cause}; {way}", stage="attach")
+
+
+def _is_netns(fd: int) -> bool:
+    # ioctl_ns(2); other files do not know the request.
+    try:
+        return fcntl.ioctl(fd, _NS_GET_NSTYPE) == _CLONE_NEWNET
+    except OSError:
+        return False
 
 
 def interface_index(name: str) -> int:

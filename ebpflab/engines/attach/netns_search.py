@@ -49,7 +49,9 @@ def _places(inode: int, path: str) -> Iterator[Path]:
         if mount.root == f"net:[{inode}]":
             yield Path(mount.point)
     for held in ("task/*/ns/net", "fd/*"):
-        yield from (place for place in Path("/proc").glob(f"[0-9]*/{held}") if _is(place, inode))
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ends while its folders are listed
+                yield from [place for place in process.glob(held) if _is(place, inode)]
 
 
 def _is(place: Path, inode: int) -> bool:
