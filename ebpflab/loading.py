@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import line, registry
+from .errors import AttachError
 from .session import Session, Stage
 from .store import Keep
 
@@ -89,8 +91,25 @@ def load(
             outcome.detail = f"{sum(p.insns for p in handle.programs())} instructions"
         if attach:
             with stage("attach") as outcome, line.located(prepared.cell, label):
-                session.attach()
+                _attach(session, registry.named(label))
                 outcome.detail = f"{len(session._links)} link{'s' if len(session._links) != 1 else ''}"
         undo.pop_all()
     registry.add(session)
     return session
+
+
+def _attach(session: Session, old: Session | None) -> None:
+    # Attach before the session of the same name goes, so that nothing is missed in between; but where a hook takes one
+    # program only (XDP, a struct_ops name), the old one has to leave first, and comes back if the new one fails.
+    try:
+        session.attach()
+    except AttachError as error:
+        if old is None or old.state != "attached" or error.errno not in (errno.EBUSY, errno.EEXIST):
+            raise
+        old.detach()
+        try:
+            session.attach()
+        except BaseException as second:
+            with contextlib.suppress(AttachError):  # what matters is why the new one cannot be attached
+                old.attach()
+            raise second from None

@@ -38,6 +38,12 @@ def add(session: Session) -> None:
         old.close()
 
 
+def named(name: str) -> Session | None:
+    """Return the live session of this name, if there is one."""
+    with _lock:
+        return _live.get(name)
+
+
 def forget(session: Session) -> None:
     """Let a closed session go; harmless when another one has taken its name."""
     with _lock:

@@ -25,7 +25,7 @@ _HEAD = """\
 Made by `make test-kernels` from the tests that attach each kind, cause events and count them; not written by hand.
 The columns are stock Debian kernels in QEMU, and the machine that made the table.
 
-- **works**: every test of the kind passed: attached, events counted exactly, nothing left behind.
+- **works**: every test of the kind that ran there passed: attached, events counted exactly, nothing left behind.
 - **-**: this kernel does not have it; the reasons are below.
 - **fails**: a test of the kind failed.
 

@@ -31,6 +31,8 @@ def base_flags() -> tuple[str, ...]:
         "-target", "bpf", "-mcpu=v3", "-O2", "-g", f"-D__TARGET_ARCH_{_TARGETS.get(machine, machine)}",
         "-fno-stack-protector", "-Wall", "-Wno-unused-variable", "-Wno-unused-function", "-Wno-unknown-attributes",
         "-Wno-pragma-clang-attribute", "-Werror=implicit-function-declaration", *diagnostics.CLANG_FLAGS,
+        # The kernel is built so since 7.x: a struct with a tag is an anonymous member of another.
+        "-fms-extensions", "-Wno-microsoft-anon-tag",
         # Else glibc's headers take the BPF target for a 32-bit x86 and want headers that nobody has.
         *(["-D__x86_64__"] if machine == "x86_64" else []),
     )  # fmt: skip
