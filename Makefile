@@ -26,9 +26,10 @@ test-host: setup ## run the tests on this machine's kernel only
 	EBPFLAB_HOOK_REPORT=build/hooks.json $(BIN)/python -m pytest
 	$(BIN)/python -m tests.hook_table build/hooks.json
 
+# Where QEMU cannot be had, that is said, and is a failure only where CI asks for everything.
 test-vm: setup ## run the tests of hooks on a stock kernel in QEMU; VM="6.1 7.3" chooses others
-	$(BIN)/python -m tests.vm setup --install
-	$(BIN)/python -m tests.vm test $(VM) -- $(HOOK_TESTS)
+	@if $(BIN)/python -m tests.vm setup --install; then $(BIN)/python -m tests.vm test $(VM) -- $(HOOK_TESTS); \
+	else echo "not run: the tests of hooks in a virtual machine"; test -z "$$EBPFLAB_REQUIRE_KERNEL"; fi
 
 test-kernels: test-host ## run the tests of hooks on all kernels and make docs/hooks.md
 	$(BIN)/python -m tests.vm setup --install

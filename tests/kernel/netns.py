@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 _CLONE_NEWNET = 0x40000000
 _GET_FLAGS, _SET_FLAGS, _UP, _RUNNING = 0x8913, 0x8914, 0x1, 0x40  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_*
 _libc = ctypes.CDLL(None, use_errno=True)
+_PACKAGES = {"ip": "iproute2", "tc": "iproute2"}
 
 NEAR_MAC, FAR_MAC = "02:00:00:00:77:01", "02:00:00:00:77:02"
 
@@ -150,15 +152,23 @@ def wire(netns):
 def ip(*commands: str) -> None:
     """Run ip(8) commands in one process, in this thread's namespace."""
     text = "".join(f"{command}\n" for command in commands)
-    done = subprocess.run(["ip", "-batch", "-"], input=text, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [_path("ip"), "-batch", "-"], input=text, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, f"{text}{done.stderr}"
 
 
 def tool(*command: str) -> str:
     """What a command prints, in this thread's namespace: `tool("tc", "filter", "show", ...)`."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([_path(command[0]), *command[1:]], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
+
+
+def _path(name: str) -> str:
+    # Whoever must not skip says so by EBPFLAB_REQUIRE_KERNEL.
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    return found or pytest.skip(f"{name} is not installed: apt-get install {_PACKAGES.get(name, name)}")
 
 
 def udp_receiver(address: str, port: int) -> socket.socket:

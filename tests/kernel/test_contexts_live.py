@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -18,13 +20,17 @@ STRUCTS = [
 ]
 
 
+def bpftool(*arguments):
+    path = shutil.which("bpftool", path=f"{os.environ['PATH']}:/usr/sbin")
+    if path is None:
+        pytest.skip("bpftool is not installed")
+    return subprocess.run([path, *arguments], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
 @pytest.fixture(scope="module")
 def kernel_types(tmp_path_factory):
     """All types of the running kernel as C, by bpftool."""
-    text = subprocess.run(
-        ["bpftool", "btf", "dump", "file", "/sys/kernel/btf/vmlinux", "format", "c"],
-        check=True, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-    ).stdout  # fmt: skip
+    text = bpftool("btf", "dump", "file", "/sys/kernel/btf/vmlinux", "format", "c")
     path = tmp_path_factory.mktemp("types") / "vmlinux.h"
     path.write_text(text)
     return path
@@ -62,10 +68,7 @@ def test_every_kind_shows_its_context_as_text_and_as_html(kind):
 
 
 def test_arguments_of_a_function_are_those_of_bpftools_dump():
-    dump = subprocess.run(
-        ["bpftool", "btf", "dump", "file", "/sys/kernel/btf/vmlinux"],
-        check=True, capture_output=True, text=True, timeout=60, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-    ).stdout  # fmt: skip
+    dump = bpftool("btf", "dump", "file", "/sys/kernel/btf/vmlinux")
     for function in ("vfs_read", "vfs_fallocate"):
         proto = re.search(rf"^\[\d+\] FUNC '{function}' type_id=(\d+)", dump, re.MULTILINE)[1]
         body = re.search(rf"^\[{proto}\] FUNC_PROTO .*\n((?:\t.*\n)*)", dump, re.MULTILINE)[1]

@@ -43,24 +43,20 @@ MAPS = {
 }
 
 # A call that is right in every detail, so that only the type of program decides: the type, the call, the program.
+# Kernels before 6.1 have no struct bpf_dynptr; libbpf leaves out what follows three underscores.
+DYNPTR = """\
+struct bpf_dynptr___own { u64 words[2]; };
+extern int bpf_dynptr_from_xdp(struct xdp_md *, u64, struct bpf_dynptr___own *) __ksym;
+#define TRY(context) ({ struct bpf_dynptr___own d; bpf_dynptr_from_xdp(context, 0, &d); })
+"""
 CALLS = [
     ("xdp", "bpf_xdp_adjust_head", 'SEC("xdp") int p(struct xdp_md *c) { bpf_xdp_adjust_head(c, 0); return 2; }'),
     ("xdp", "bpf_skb_pull_data", 'SEC("xdp") int p(void *c) { bpf_skb_pull_data(c, 0); return 2; }'),
     ("sched_cls", "bpf_skb_pull_data", 'SEC("tc") int p(struct __sk_buff *c) { return bpf_skb_pull_data(c, 0); }'),
     ("xdp", "bpf_get_retval", 'SEC("xdp") int p(void *c) { bpf_get_retval(); return 2; }'),
     ("cgroup_sockopt", "bpf_get_retval", 'SEC("cgroup/getsockopt") int p(void *c) { bpf_get_retval(); return 1; }'),
-    (
-        "xdp",
-        "bpf_dynptr_from_xdp",
-        "extern int bpf_dynptr_from_xdp(struct xdp_md *, u64, struct bpf_dynptr *) __ksym;\n"
-        'SEC("xdp") int p(struct xdp_md *c) { struct bpf_dynptr d; bpf_dynptr_from_xdp(c, 0, &d); return 2; }',
-    ),
-    (
-        "sched_cls",
-        "bpf_dynptr_from_xdp",
-        "extern int bpf_dynptr_from_xdp(struct __sk_buff *, u64, struct bpf_dynptr *) __ksym;\n"
-        'SEC("tc") int p(struct __sk_buff *c) { struct bpf_dynptr d; bpf_dynptr_from_xdp(c, 0, &d); return 2; }',
-    ),
+    ("xdp", "bpf_dynptr_from_xdp", DYNPTR + 'SEC("xdp") int p(void *c) { TRY(c); return 2; }'),
+    ("sched_cls", "bpf_dynptr_from_xdp", DYNPTR + 'SEC("tc") int p(void *c) { TRY(c); return 0; }'),
 ]
 
 
