@@ -87,7 +87,7 @@ def usdt_names(path: Path) -> frozenset[str]:
 
     Examples
     --------
-    >>> "libc:setjmp" in usdt_names(resolve_binary("libc.so.6"))
+    >>> "libstdcxx:throw" in usdt_names(resolve_binary("libstdc++.so.6"))
     True
     """
     with _elf(path) as elf:

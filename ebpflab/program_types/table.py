@@ -56,7 +56,11 @@ _LWT = (
     Verdict(0, "BPF_OK", "go on with the packet"),
     Verdict(2, "BPF_DROP", "drop the packet"),
 )
-_LWT_OUT = (*_LWT, Verdict(7, "BPF_REDIRECT", "send it where bpf_redirect() said"))
+_LWT_OUT = (
+    _LWT[0],
+    Verdict(2, "BPF_DROP", "drop the packet; the sender's system call fails with EPERM"),
+    Verdict(7, "BPF_REDIRECT", "send it where bpf_redirect() said"),
+)
 _LWT_XMIT = (*_LWT_OUT, Verdict(128, "BPF_LWT_REROUTE", "look the route up again: the headers have changed"))
 _SK = (
     Verdict(0, "SK_DROP", "refuse"),
@@ -136,8 +140,8 @@ _UPROBES: tuple[ProgramType, ...] = (
              example="libc.so.6:malloc", options=(_PID,), capabilities=_UPROBE,
              returns="at entry: 0 runs the program again at the function's return, 1 does not",
              features=("uprobe.multi",), config=("CONFIG_UPROBES",), first_kernel="6.13"),
-    _tracing("usdt", "usdt+ usdt.s+", _REGISTERS, type=2, target="PATH:PROVIDER:NAME", example="libc.so.6:libc:setjmp",
-             options=(_PID,), capabilities=_UPROBE, features=("uprobe",), config=("CONFIG_UPROBES",),
+    _tracing("usdt", "usdt+ usdt.s+", _REGISTERS, type=2, target="PATH:PROVIDER:NAME",
+             example="/usr/bin/python3:python:gc__start", options=(_PID,), capabilities=_UPROBE, features=("uprobe",), config=("CONFIG_UPROBES",),
              first_kernel="4.20"),
 )  # fmt: skip
 
@@ -169,8 +173,8 @@ _TRAMPOLINES: tuple[ProgramType, ...] = (
              features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF", "CONFIG_DYNAMIC_FTRACE"), first_kernel="5.7"),
     _tracing("freplace", "freplace+", "that of the function it replaces", type=28, target="PROGRAM[:FUNCTION]",
              hook="FUNCTION", typed=True, returns="what the replaced function would have returned",
-             capabilities=(*_TRACING, "CAP_SYS_ADMIN"), features=_TRAMPOLINE, config=("CONFIG_DEBUG_INFO_BTF",),
-             first_kernel="5.6"),
+             capabilities=(*_TRACING, "CAP_NET_ADMIN", "CAP_SYS_ADMIN"), features=_TRAMPOLINE,
+             config=("CONFIG_DEBUG_INFO_BTF",), first_kernel="5.6"),
     _tracing("lsm", "lsm+ lsm.s+", _ARGUMENTS, type=29, target="HOOK", example="file_open", typed=True, verdicts=_LSM,
              returns="0 allows; a negative error number such as -EPERM refuses with it",
              features=(*_TRAMPOLINE, "lsm"), config=("CONFIG_BPF_LSM",), first_kernel="5.7"),
@@ -234,7 +238,7 @@ _PACKETS: tuple[ProgramType, ...] = (
 
 _SOCKETS: tuple[ProgramType, ...] = (
     _network("sk_lookup", "sk_lookup", "struct bpf_sk_lookup", type=30, target="NETNS", example="self", default="self",
-             verdicts=_SK, test_run="ctx", first_kernel="5.9"),
+             verdicts=_SK, test_run="ctx", capabilities=_TRACING, first_kernel="5.9"),
     _network("sk_reuseport", "sk_reuseport/migrate sk_reuseport", "struct sk_reuseport_md", type=21,
              target="fd:FD or pid:PID:FD", attach="socket", verdicts=_SK, first_kernel="4.19"),
     _network("sk_skb", "sk_skb/stream_parser sk_skb/stream_verdict sk_skb/verdict sk_skb", _SKB, type=14, target="MAP",

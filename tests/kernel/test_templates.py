@@ -106,8 +106,11 @@ def test_a_template_of_a_tracing_kind_shows_what_happens(load, tmp_path, kind):
 
 @pytest.mark.hook("usdt")
 def test_the_template_of_static_probes_shows_collections_of_a_python_process(load):
-    collect = f"import gc; gc.disable(); input(); [gc.collect(n % 3) for n in range({N})]; input()"
-    with subprocess.Popen(["/usr/bin/python3", "-c", collect], stdin=subprocess.PIPE) as other:
+    # It collects while it starts as well, so it says when it is ready.
+    collect = f"import gc; gc.disable(); input('ready\\n'); [gc.collect(n % 3) for n in range({N})]; input()"
+    command = ["/usr/bin/python3", "-c", collect]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"ready\n"
         target = f"/usr/bin/python3:python:gc__start,pid={other.pid}"
         session = load(template("usdt"), targets={"on_collection": target})
         other.stdin.write(b"\n")
