@@ -141,7 +141,8 @@ _UPROBES: tuple[ProgramType, ...] = (
              returns="at entry: 0 runs the program again at the function's return, 1 does not",
              features=("uprobe.multi",), config=("CONFIG_UPROBES",), first_kernel="6.13"),
     _tracing("usdt", "usdt+ usdt.s+", _REGISTERS, type=2, target="PATH:PROVIDER:NAME",
-             example="/usr/bin/python3:python:gc__start", options=(_PID,), capabilities=_UPROBE, features=("uprobe",), config=("CONFIG_UPROBES",),
+             example="/usr/bin/python3:python:gc__start", options=(_PID,), capabilities=_UPROBE,
+             features=("uprobe",), config=("CONFIG_UPROBES",),
              first_kernel="4.20"),
 )  # fmt: skip
 

@@ -140,6 +140,7 @@ def test_a_usdt_probe_sees_every_hit_and_its_arguments(load, folder, library):
     target = f"{folder}/libprobed.so:lab:fired,pid={os.getpid()}"
     session = load(CELLS["usdt"], vars=me(), targets={"on": target})
     assert session.links[["hook", "target"]].values.tolist() == [["usdt", target]]
+    assert [link.fd for link in session._links] == [None]  # it is many links in one
     for i in range(CALLS):
         library.fire(-i, i << 33)
     session.detach()
