@@ -55,11 +55,12 @@ def verdict(row: Mapping[str, object]) -> str:
 
 
 def merged(matrix: Mapping[str, Mapping[str, str]], reports: Sequence[Path]) -> dict[str, dict[str, str]]:
-    """Return the matrix with the kernels of the reports put in."""
+    """Return the matrix with what the reports say; of kinds that a run left out it keeps what was known."""
     new = {kernel: dict(kinds) for kernel, kinds in matrix.items()}
     for path in reports:
         report = json.loads(path.read_text())
-        new[report["kernel"]] = {kind: verdict(row) for kind, row in sorted(report["kinds"].items())}
+        known = {**new.get(report["kernel"], {}), **{kind: verdict(row) for kind, row in report["kinds"].items()}}
+        new[report["kernel"]] = dict(sorted(known.items()))
     return dict(sorted(new.items(), key=lambda item: _version(item[0])))
 
 

@@ -21,6 +21,13 @@ def test_a_kind_works_if_a_test_passed_and_none_failed(tmp_path: Path) -> None:
     assert hook_table.merged({}, [path]) == {"6.1": {"lsm": "absent: no trampolines", "tc": "fails", "xdp": "works"}}
 
 
+def test_a_run_of_some_kinds_leaves_what_is_known_of_the_others(tmp_path: Path) -> None:
+    path = report(tmp_path, "6.1", xdp=(0, 1, ""))
+    assert hook_table.merged({"6.1": {"tc": "works", "xdp": "works"}}, [path]) == {
+        "6.1": {"tc": "works", "xdp": "fails"}
+    }
+
+
 def test_kernels_stand_in_order_and_other_machines_last(tmp_path: Path) -> None:
     reports = [report(tmp_path, kernel, xdp=(1, 0, "")) for kernel in ("6.18.44-fc", "7.3", "5.10", "6.1", "6.12")]
     assert list(hook_table.merged({}, reports)) == ["5.10", "6.1", "6.12", "7.3", "6.18.44-fc"]

@@ -181,7 +181,20 @@ def test_a_kprobe_target_is_a_function_and_an_offset(text: str, place: tuple[str
     assert kprobe_target(text) == place
 
 
-@pytest.mark.parametrize("text", ["", "vfs_read+", "vfs_read+ten", "+4", "vfs read", "vfs_*", "a:b:c"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "vfs_read+",
+        "vfs_read+ten",
+        f"vfs_read+{1 << 64}",
+        "vfs_read+" + "9" * 5000,
+        "+4",
+        "vfs read",
+        "vfs_*",
+        "a:b:c",
+    ],
+)
 def test_another_kprobe_target_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(AttachError, match="does not name a function") as caught:
         kprobe_target(text)

@@ -277,8 +277,9 @@ def netfilter_target(text: str) -> NetfilterHook:
 
 
 def _number(text: str) -> int | None:
-    # strtol's three bases, which is how libbpf reads an offset.
+    # strtol's three bases, which is how libbpf reads an offset. The kernel's numbers have 64 bits at most.
     found = _NUMBER.fullmatch(text)
-    if found is None:
+    if found is None or len(text) > 25:
         return None
-    return int(text, 16 if found[1] else 8 if found[2] else 10)
+    number = int(text, 16 if found[1] else 8 if found[2] else 10)
+    return number if number < 1 << 64 else None

@@ -33,7 +33,7 @@ TYPES = {
 }
 MAP = """\
 struct {{ __uint(type, BPF_MAP_TYPE_{name}); {rest} }} m SEC(".maps");
-SEC("raw_tp/sys_enter") int p(void *ctx) {{ return bpf_ktime_get_ns() == (unsigned long) &m; }}
+SEC("raw_tp/sys_enter") int p(void *ctx) {{ return 0; }}
 """
 MAPS = {
     "cgrp_storage": "__uint(map_flags, 1); __type(key, int); __type(value, long);",
@@ -271,7 +271,8 @@ def test_ways_to_attach_are_those_of_the_kernels_symbols(name, everything):
 def build_options():
     release = os.uname().release
     packed, stock = Path("/proc/config.gz"), cells.ROOT.glob(f"build/vm/kernels/*/tree/boot/config-{release}")
-    plain = [path for path in (Path(f"/boot/config-{release}"), *stock) if path.exists()]
+    places = (Path(f"/boot/config-{release}"), Path(f"/lib/modules/{release}/config"), *stock)
+    plain = [path for path in places if path.exists()]
     text = gzip.decompress(packed.read_bytes()).decode() if packed.exists() else plain[0].read_text()
     return dict(re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE))
 

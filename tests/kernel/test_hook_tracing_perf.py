@@ -73,9 +73,9 @@ def test_a_clock_samples_a_thread_as_often_as_its_processor_time_says(load, even
     session.detach()
     used = time.thread_time() - begin
     seen = session.vars["seen"]
-    # A virtual processor that has to wait misses samples, which the kernel does not make up for; too many there
-    # never are. That the rate is right in itself, the period tells.
-    assert 0.1 * spun * 1e9 / period - 1 <= seen <= used * 1e9 / period + 2
+    # A virtual processor that has to wait misses samples, which the kernel does not make up for; the time of interrupts
+    # and of other virtual machines is sampled and not charged to the thread. The exact rate is that of the period.
+    assert 0.1 * spun * 1e9 / period - 1 <= seen <= 1.5 * used * 1e9 / period + 2
     assert session.vars["period"] == int(period)
     spin(0.1)
     assert session.vars["seen"] == seen
@@ -201,11 +201,15 @@ def test_a_hardware_counter_counts_or_its_absence_is_explained(load, event):
         ("cpu-clok", AttachError, "no perf event", "cpu-clock"),
         ("cpu-clock,freq=0", AttachError, "at least 1", "freq="),
         ("cpu-clock,period=-5", AttachError, "at least 1", "period="),
+        ("cpu-clock,period=9223372036854775808", AttachError, "less than", "period="),
+        ("cpu-clock,period=18446744073709551617", AttachError, "not a number", "period="),
         ("cpu-clock,freq=often", AttachError, "not a number", "freq="),
         ("cpu-clock,freq=99,period=99", AttachError, "exclude each other", "samples a second"),
         ("cpu-clock,frq=99", AttachError, "no option 'frq'", "freq"),
         ("cpu-clock,freq=2000000", AttachError, "above the", "perf_event_max_sample_rate"),
         ("cpu-clock,cpu=777", HookNotFoundError, "CPU 777 is not online", "online: 0"),
+        ("cpu-clock,cpu=4294967296", HookNotFoundError, "CPU 4294967296 is not online", "online: 0"),
+        ("cpu-clock,pid=4294967297", AttachError, "no process 4294967297", "pid="),
         (f"cpu-clock,pid={NOBODY}", AttachError, f"no process {NOBODY}", "pid="),
     ],
 )

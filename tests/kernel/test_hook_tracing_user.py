@@ -83,14 +83,16 @@ def test_a_uprobe_at_a_place_in_the_file_is_at_the_function_there(load, folder, 
 )
 def test_with_a_pid_only_that_process_counts(load, folder, library, kind, place):
     session = load(CELLS[kind], attach=False)
-    session.attach(target=f"{folder}/libprobed.so:{place}", pid=os.getpid())
-    another_process(folder, LATER)
-    for i in range(CALLS):
-        library.triple(i)
-        library.fire(i, i)
-    assert session.vars["seen"] == CALLS
-    (target,) = session.links["target"]
-    assert f"pid={os.getpid()}" in target
+    for number, pid in enumerate((os.getpid(), 0), start=1):  # 0 is this process
+        session.attach(target=f"{folder}/libprobed.so:{place}", pid=pid)
+        another_process(folder, LATER)
+        for i in range(CALLS):
+            library.triple(i)
+            library.fire(i, i)
+        assert session.vars["seen"] == number * CALLS
+        (target,) = session.links["target"]
+        assert f"pid={pid}" in target
+        session.detach()
 
 
 @pytest.mark.hook("uprobe")
@@ -185,6 +187,8 @@ def bad(kind, target, error, what, hint):
         bad("uprobe.multi", "libprobed.so:trapl*", HookNotFoundError, "matches 'trapl[*]'", "triple"),
         bad("uprobe.multi", "libprobde.so:t*", HookNotFoundError, "no binary", "libprobed.so"),
         bad("uprobe.multi", "probed.c:t*", HookNotFoundError, "not an ELF", ""),
+        bad("uprobe.multi", "libprobed.so:t*,pid=4294967297", AttachError, "no process 4294967297", "pid="),
+        bad("uprobe.multi", "libprobed.so:0x10000000000000001", AttachError, "is not a number", "0x1234"),
         bad("uprobe.multi", f"libprobed.so:t*,pid={NOBODY}", AttachError, f"no process {NOBODY}", "pid="),
         bad("usdt", "libprobed.so:lab:fried", HookNotFoundError, "lab:fried", "lab:fired"),
         bad("usdt", "libprobde.so:lab:fired", HookNotFoundError, "no binary", "libprobed.so"),

@@ -429,3 +429,12 @@ def test_the_template_of_struct_ops_is_a_congestion_control_that_connections_use
     assert rows(session, N) >= N
     session.close()
     assert "ebpflab_cc" not in available.read_text().split()
+
+
+@pytest.mark.hook("lirc_mode2")
+def test_the_template_of_infrared_receivers_is_attached_to_one(load):
+    devices = sorted(str(path) for path in Path("/dev").glob("lirc*"))
+    if not devices:
+        pytest.skip("this machine has no infrared receiver")
+    session = load(template("lirc_mode2"), targets={"on_sample": devices[0]})
+    assert session.links[["hook", "target"]].to_numpy().tolist() == [["lirc_mode2", devices[0]]]

@@ -15,7 +15,7 @@ from pathlib import Path
 from ... import _syscalls
 from ...errors import AttachError, HookNotFoundError, KernelSupportError
 from ...program_types import PerfEvent, Target, perf_event_names, perf_event_target
-from .base import Attachment, Request, libbpf_link, together
+from .base import Attachment, Request, failed, libbpf_link, together
 
 _SOFTWARE = 1  # PERF_TYPE_SOFTWARE
 _INHERIT, _BY_FREQUENCY, _THREADS_ONLY = 1 << 1, 1 << 10, 1 << 35  # bits of struct perf_event_attr
@@ -48,6 +48,16 @@ def perf_link(request: Request, link: int | None, place: str = "") -> Attachment
     return attachment if is_link else replace(attachment, fd=None)
 
 
+def process(target: Target) -> int:
+    # The process that pid= names, where 0 is this one; -1 without pid=, as libbpf has it. Raises OSError.
+    if "pid" not in target.options:
+        return -1
+    pid = target.number("pid", 0) or os.getpid()
+    if not Path(f"/proc/{pid}").exists():
+        raise failed(errno.ESRCH)
+    return pid
+
+
 def _perf_event(request: Request) -> Attachment:
     target = request.target
     if not {"freq", "period"} & target.options.keys():
@@ -74,8 +84,8 @@ def _attributes(event: PerfEvent, target: Target) -> EventAttributes:
         raise AttachError(f"{target}: freq= and period= exclude each other", hint=hint)
     way = "period" if "period" in target.options else "freq"
     rate = target.number(way, 0)
-    if rate < 1:
-        raise AttachError(f"{target}: {way} has to be at least 1", hint=f"write {way}=99")
+    if not 1 <= rate < 1 << 63:
+        raise AttachError(f"{target}: {way} has to be at least 1, and less than 2**63", hint=f"write {way}=99")
     flags = _BY_FREQUENCY if way == "freq" else 0
     return EventAttributes(event.type, ct.sizeof(EventAttributes), event.config, rate, flags=flags)
 
@@ -83,11 +93,13 @@ def _attributes(event: PerfEvent, target: Target) -> EventAttributes:
 def _where(target: Target) -> list[tuple[int, int]]:
     # A thread and a CPU for each event to open; -1 stands for all. The threads are listed before the first event is
     # opened: those that come later are counted by the event of the thread that starts them.
-    cpu = target.number("cpu", -1)
-    if "pid" in target.options:
-        pid = target.number("pid", 0) or os.getpid()
+    pid, cpu = process(target), target.number("cpu", -1)
+    if "cpu" in target.options and cpu not in _online():
+        hint = f"online: {_ONLINE.read_text().strip()}"
+        raise HookNotFoundError(f"CPU {cpu} is not online", errno=errno.ENODEV, hint=hint)
+    if pid > 0:
         return [(pid, cpu), *((thread, cpu) for thread in _threads(pid) if thread != pid)]
-    return [(-1, cpu)] if "cpu" in target.options else [(-1, number) for number in _online()]
+    return [(-1, cpu)] if cpu >= 0 else [(-1, number) for number in _online()]
 
 
 def _threads(pid: int) -> list[int]:
@@ -129,11 +141,7 @@ def _open(attributes: EventAttributes, pid: int, cpu: int) -> int:
 
 
 def _explained(error: OSError, event: PerfEvent, target: Target) -> Exception:
-    number, cpu = error.errno, target.number("cpu", -1)
-    if "cpu" in target.options and cpu not in _online():
-        hint = f"online: {_ONLINE.read_text().strip()}"
-        return HookNotFoundError(f"CPU {cpu} is not online", errno=number, hint=hint)
-    if number in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV) and event.type != _SOFTWARE:
+    if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV) and event.type != _SOFTWARE:
         what = f"{target.place} cannot be counted: this machine's processor offers no counters (PMU), or not this one"
         software = ", ".join(perf_event_names(_SOFTWARE)[:7])
         hint = f"most virtual machines have none; what the kernel counts itself works everywhere: {software}"
@@ -142,7 +150,7 @@ def _explained(error: OSError, event: PerfEvent, target: Target) -> Exception:
     if rate > most:
         what = f"freq={rate} is above the {most} samples a second that this kernel allows"
         hint = f"lower it, or raise the limit: sysctl kernel.perf_event_max_sample_rate={rate}"
-        return AttachError(what, errno=number, hint=hint)
+        return AttachError(what, errno=error.errno, hint=hint)
     return error
 
 

@@ -8,15 +8,15 @@ import errno
 import os
 import struct
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import ExitStack
 
 from ... import _libbpf
 from ...errors import AttachError, KernelSupportError
 from ...inspectors.cgroups import explain_cgroup
 from ...program_types import ATTACH_TYPES, tracepoint_target
-from .base import Attachment, Request, failed, kernel_link, libbpf_link
+from .base import Attachment, Request, kernel_link, libbpf_link
 from .cgroup import directory
-from .perf import perf_link
+from .perf import perf_link, process
 
 # The iterators that each option is for.
 _VISITED = {
@@ -48,20 +48,17 @@ def _session(request: Request) -> Attachment:
 
 
 def _iterator(request: Request) -> Attachment:
-    fds: list[int] = []
     try:
-        info = ct.create_string_buffer(_iterated(request, fds))
-        size = len(info) - 1  # without the zero byte that ctypes adds
-        options = _libbpf.IterOpts(ct.sizeof(_libbpf.IterOpts), ct.addressof(info) if size else None, size)
-        return libbpf_link(request, request.lib.bpf_program__attach_iter(request.pointer, ct.byref(options)))
+        with ExitStack() as held:
+            info = ct.create_string_buffer(_iterated(request, held))
+            size = len(info) - 1  # without the zero byte that ctypes adds
+            options = _libbpf.IterOpts(ct.sizeof(_libbpf.IterOpts), ct.addressof(info) if size else None, size)
+            return libbpf_link(request, request.lib.bpf_program__attach_iter(request.pointer, ct.byref(options)))
     except OSError as error:
         raise _explained(error, request) from None
-    finally:
-        for fd in fds:
-            os.close(fd)
 
 
-def _iterated(request: Request, fds: list[int]) -> bytes:
+def _iterated(request: Request, held: ExitStack) -> bytes:
     # union bpf_iter_link_info (include/uapi/linux/bpf.h): a map; the order, directory and id of a cgroup; or a
     # thread, a process and a pidfd. The link keeps what a descriptor stands for.
     place, options = request.target.place, request.target.options
@@ -72,10 +69,11 @@ def _iterated(request: Request, fds: list[int]) -> bytes:
     if "map" in options:
         return struct.pack("=I", _map(request, options["map"]))
     if "pid" in options:
-        return struct.pack("=III", 0, _process(request), 0)
+        return struct.pack("=III", 0, process(request.target), 0)
     if place == "cgroup":
-        fds.append(os.open(directory(options.get("cgroup", "/")), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-        return struct.pack("=IIQ", _DESCENDANTS, fds[-1], 0)
+        fd = os.open(directory(options.get("cgroup", "/")), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        held.callback(os.close, fd)
+        return struct.pack("=IIQ", _DESCENDANTS, fd, 0)
     return b""
 
 
@@ -84,14 +82,6 @@ def _map(request: Request, name: str) -> int:
     if fd is None:
         raise AttachError(f"map={name}: the cell has no map of that name", hint="name a map of the same cell")
     return fd
-
-
-def _process(request: Request) -> int:
-    # The kernel takes the number of any process, also of one that does not exist.
-    pid = request.target.number("pid", 0) or os.getpid()
-    if not Path(f"/proc/{pid}").exists():
-        raise failed(errno.ESRCH)
-    return pid
 
 
 def _explained(error: OSError, request: Request) -> Exception:

@@ -15,11 +15,10 @@ from ...errors import AttachError
 from ...inspectors import binaries, functions
 from ...program_types import ATTACH_TYPES, UprobeTarget, uprobe_target, usdt_target
 from .base import Attachment, Request, failed, kernel_link, libbpf_link
-from .perf import perf_link
+from .perf import perf_link, process
 from .symbols import function_offsets
 
 _RETURN = 1  # BPF_F_UPROBE_MULTI_RETURN
-_ALL = -1  # processes, as libbpf has it
 
 
 def _uprobe(request: Request) -> Attachment:
@@ -27,13 +26,9 @@ def _uprobe(request: Request) -> Attachment:
     place = uprobe_target(request.target.place, returns=returns)
     options = _libbpf.UprobeOpts(sz=ct.sizeof(_libbpf.UprobeOpts), retprobe=returns)
     options.func_name = place.function.encode() if place.function else None
-    attach, pid = request.lib.bpf_program__attach_uprobe_opts, _pid(request)
+    attach, pid = request.lib.bpf_program__attach_uprobe_opts, process(request.target)
     path = _file(place.path).encode()
     return perf_link(request, attach(request.pointer, pid, path, place.offset, ct.byref(options)))
-
-
-def _pid(request: Request) -> int:
-    return request.target.number("pid", _ALL)
 
 
 def _file(path: str) -> str:
@@ -50,7 +45,7 @@ def _multi(request: Request) -> Attachment:
         raise failed(errno.ENOENT)
     offsets = (ct.c_uint64 * len(found))(*found)
     name = ct.create_string_buffer(os.fsencode(path.resolve()))
-    flags, pid = _RETURN if returns else 0, _pid(request)
+    flags, pid = _RETURN if returns else 0, process(request.target)
     # link_create.uprobe_multi: path, offsets, ref_ctr_offsets, cookies, cnt, flags, pid (include/uapi/linux/bpf.h).
     more = struct.pack("=QQQQIII", ct.addressof(name), ct.addressof(offsets), 0, 0, len(found), flags, max(pid, 0))
     shown = f"{request.target} ({len(found)} functions)" if len(found) > 1 else ""
@@ -67,13 +62,13 @@ def _offsets(path: Path, place: UprobeTarget) -> list[int]:
 
 def _usdt(request: Request) -> Attachment:
     path, provider, name = usdt_target(request.target.place)
-    attach, pid = request.lib.bpf_program__attach_usdt, _pid(request)
+    attach, pid = request.lib.bpf_program__attach_usdt, process(request.target)
     try:
         link = attach(request.pointer, pid, _file(path).encode(), provider.encode(), name.encode(), None)
         # It stands for many links in libbpf, and has no descriptor though libbpf gives a number.
         return replace(libbpf_link(request, link), fd=None)
     except OSError as error:
-        if error.errno != errno.EOPNOTSUPP or pid != _ALL:
+        if error.errno != errno.EOPNOTSUPP or pid > 0:
             raise
         hint = "give the process: pid=1234; or use Linux 5.15 or later"
         raise AttachError(f"this kernel takes USDT probes of {path} only for one process", hint=hint) from None
