@@ -19,7 +19,9 @@ def directory(*parts: str) -> Path:
     # $EBPFLAB_CACHE, else the XDG cache directory. Raises EbpflabError when it cannot be made, or another user
     # could write to it.
     override = os.environ.get("EBPFLAB_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - never raises
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored: they would make a cache in whatever folder we happen to be.
+    base = xdg if xdg.startswith("/") else os.path.expanduser("~/.cache")  # noqa: PTH111 - never raises
     root = Path(override) if override else Path(base) / "ebpflab"
     folder = root.joinpath(*parts)
     try:

@@ -165,3 +165,12 @@ def test_two_processes_may_trim_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "iterdir", meanwhile)
     cache.trim(tmp_path, 2)
     assert len(names(tmp_path)) == 2
+
+
+def test_a_relative_xdg_cache_home_is_ignored_as_its_specification_has_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.delenv("EBPFLAB_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "unknown")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert cache.directory("objects") == tmp_path / ".cache" / "ebpflab" / "objects"
+    assert not (tmp_path / "unknown").exists()
