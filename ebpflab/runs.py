@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsBytes
 from .btf import Kind
 from .errors import CellError
 from .formatting import Code, Head, Part, html, text, time_span
-from .inspectors.layout import Field, fields, kernel_btf
+from .inspectors.layout import Field, fields, vmlinux
 from .similar import did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _struct(row: ProgramType) -> str:
 
 
 def _context_fields(row: ProgramType) -> tuple[Field, ...]:
-    btf, spelled = kernel_btf(), _struct(row)
+    btf, spelled = vmlinux(), _struct(row)
     found = btf.find(spelled.removeprefix("struct "), Kind.STRUCT) if spelled.startswith("struct ") else None
     if found is None:
         raise CellError(

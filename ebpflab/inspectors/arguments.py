@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..btf import Btf, Kind
-from ..errors import HookNotFoundError
 from ..program_types import Section, usdt_target
-from ..similar import did_you_mean, nearest
-from .layout import kernel_btf
+from .layout import vmlinux
+from .search import explain_missing
 
 if TYPE_CHECKING:
     from ..btf import Type
@@ -64,12 +63,12 @@ def of(section: Section) -> tuple[Argument, ...]:
     if row.context == "struct pt_regs":
         return _registers(section)
     proto = _prototype(section)
-    return _array(kernel_btf(), proto, kind) if proto is not None else ()
+    return _array(vmlinux(), proto, kind) if proto is not None else ()
 
 
 def _registers(section: Section) -> tuple[Argument, ...]:
     # Types are known for functions of the kernel alone, and only where one function is meant.
-    btf = kernel_btf()
+    btf = vmlinux()
     found = btf.find(section.target.partition("+")[0], Kind.FUNC) if section.kind in _REGISTERS else None
     if found is None:
         return tuple(Argument(f"arg{n}", "long", None, f"PT_REGS_PARM{n}(ctx)") for n in range(1, _MOST + 1))
@@ -84,26 +83,28 @@ def _registers(section: Section) -> tuple[Argument, ...]:
 
 
 def _prototype(section: Section) -> Type | None:
-    btf, target = kernel_btf(), section.target
+    btf, target = vmlinux(), section.target
     if section.kind in ("freplace", "syscall", "struct_ops") or not target:
         return None
     if section.kind == "tp_btf":
         typedef = btf.find(f"btf_trace_{target}", Kind.TYPEDEF)
         if typedef is None:
-            raise _missing(btf, section, "btf_trace_", Kind.TYPEDEF)
+            _check_exists(section)
+            return None
         return btf[btf[typedef.type_id].type_id]
     prefix = "bpf_lsm_" if section.kind in ("lsm", "lsm_cgroup") else ""
     function = btf.find(prefix + target, Kind.FUNC)
     if function is None:
-        raise _missing(btf, section, prefix, Kind.FUNC)
+        _check_exists(section)
+        return None
     return btf[function.type_id]
 
 
-def _missing(btf: Btf, section: Section, prefix: str, kind: Kind) -> HookNotFoundError:
-    known = [t.name.removeprefix(prefix) for t in btf.of_kind(kind) if t.name.startswith(prefix)]
-    near = nearest(section.target, known)
-    what = f"this kernel has no {section.kind} hook {section.target!r}"
-    return HookNotFoundError(what, nearest=near, hint=did_you_mean(near))
+def _check_exists(section: Section) -> None:
+    # A hook of a module has its types in that module's BTF, which is not read here; any other does not exist.
+    error = explain_missing(section.kind, section.target)
+    if error is not None:
+        raise error
 
 
 def _array(btf: Btf, proto: Type, kind: str) -> tuple[Argument, ...]:

@@ -20,7 +20,7 @@ from .kernel import elf_notes
 from .missing import absent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 _STT_FUNC = 2
 _NT_STAPSDT = 3
@@ -72,7 +72,31 @@ def function_names(path: Path) -> frozenset[str]:
     """
     with _elf(path) as elf:
         tables = [elf.get_section_by_name(name) for name in (".dynsym", ".symtab")]
-        return frozenset(name for table in tables if table for name in _functions(elf, table))
+        return frozenset(name for table in tables if table for name, _ in _functions(elf, table))
+
+
+def function_offsets(path: Path, names: Collection[str]) -> frozenset[int]:
+    """Return where in the file the functions of these names begin, in bytes; aliases of one function are one place.
+
+    A symbol has its address in memory, and a PT_LOAD segment tells which part of the file is there (elf(5)).
+
+    Raises
+    ------
+    HookNotFoundError
+        It is not an ELF file.
+    PrivilegeError
+        This process may not read it.
+    """
+    with _elf(path) as elf:
+        segments = [segment.header for segment in elf.iter_segments("PT_LOAD")]
+        tables = filter(None, map(elf.get_section_by_name, (".dynsym", ".symtab")))
+        wanted = {address for table in tables for name, address in _functions(elf, table) if name in names}
+        return frozenset(
+            address - s.p_vaddr + s.p_offset
+            for s in segments
+            for address in wanted
+            if s.p_vaddr <= address < s.p_vaddr + s.p_filesz
+        )
 
 
 def usdt_names(path: Path) -> frozenset[str]:
@@ -216,18 +240,20 @@ def _unreadable(path: Path) -> PrivilegeError:
     return PrivilegeError(f"{path} cannot be read", stage="attach", cause="CAP_DAC_READ_SEARCH", hint=hint)
 
 
-def _functions(elf: Any, table: Any) -> Iterator[str]:
+def _functions(elf: Any, table: Any) -> Iterator[tuple[str, int]]:
     # Read with struct rather than pyelftools' own loop, which takes seconds for a browser's 100,000 symbols.
     order = "<" if elf.little_endian else ">"
     strings = _bytes(elf, elf.get_section(table["sh_link"]))
     layout = struct.Struct(order + ("IBBHQQ" if elf.elfclass == 64 else "IIIBBH"))
     data = _bytes(elf, table)
     for symbol in layout.iter_unpack(data[: len(data) // layout.size * layout.size]):
-        info, section = (symbol[1], symbol[3]) if elf.elfclass == 64 else (symbol[3], symbol[5])
+        info, section, address = (
+            (symbol[1], symbol[3], symbol[4]) if elf.elfclass == 64 else (symbol[3], symbol[5], symbol[1])
+        )
         if info & 0xF == _STT_FUNC and section:
             end = strings.find(b"\0", symbol[0])
             # A symbol table may append the version: memcpy@@GLIBC_2.14.
-            yield strings[symbol[0] : end].decode(errors="replace").partition("@")[0]
+            yield strings[symbol[0] : end].decode(errors="replace").partition("@")[0], address
 
 
 def _bytes(elf: Any, section: Any) -> bytes:

@@ -17,7 +17,7 @@ from ..formatting import Code, Head, Note, Part, Table, html, text
 from ..program_types import BY_KIND, PROGRAM_TYPES, ProgramType, Section, parse_section, tracepoint_target
 from ..similar import did_you_mean, nearest
 from . import arguments, reading, tracefs
-from .layout import fields, kernel_btf
+from .layout import fields, vmlinux
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,8 +126,8 @@ class Context:
         """
         text = (_TEMPLATES / f"{self.kind}.bpf.c").read_text()
         # Linux 7 gave the functions of session programs a parameter.
-        function = kernel_btf().find(_IS_RETURN, Kind.FUNC)
-        if _IS_RETURN in text and function is not None and kernel_btf()[function.type_id].params:
+        function = vmlinux().find(_IS_RETURN, Kind.FUNC)
+        if _IS_RETURN in text and function is not None and vmlinux()[function.type_id].params:
             text = text.replace(f"{_IS_RETURN}(void)", f"{_IS_RETURN}(void *ctx)").replace(
                 f"{_IS_RETURN}()", f"{_IS_RETURN}(ctx)"
             )
@@ -224,7 +224,7 @@ def _of_tracepoint(row: ProgramType, section: Section, name: str) -> Context:
 
 
 def _of_struct(spelled: str) -> tuple[ContextField, ...]:
-    btf = kernel_btf()
+    btf = vmlinux()
     found = btf.find(spelled.removeprefix("struct "), Kind.STRUCT)
     if found is None:
         raise HookNotFoundError(f"this kernel has no {spelled}", hint="%bpf features tells which program types it has")

@@ -23,8 +23,8 @@ from ._attach import attach_features
 from ._kfuncs import kfuncs
 from ._ways import Reply, Way, Ways, enumerators
 from .facilities import facility
-from .layout import kernel_btf
-from .search import _matcher
+from .layout import vmlinux
+from .search import matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +108,7 @@ def features(pattern: str = "", kind: str | None = None, program_type: str | Non
     """
     import pandas as pd
 
-    wanted = _matcher(pattern)
+    wanted = matcher(pattern)
     kinds = _kinds(kind, program_type)
     asked = _Kernel(program_type)
     rows: list[_Row] = []
@@ -135,7 +135,7 @@ class _Kernel:
     # The running kernel, and what is known of it before anything is asked.
 
     def __init__(self, program_type: str | None) -> None:
-        self.btf = kernel_btf()
+        self.btf = vmlinux()
         self.ways = Ways(self.btf)
         self.facts = kernel.facts()
         self.program_type = program_type and self._known(program_type)

@@ -35,7 +35,7 @@ class Field(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1)
-def kernel_btf() -> Btf:
+def vmlinux() -> Btf:
     """Return the types of the running kernel, without those of its modules; read once.
 
     Raises
@@ -60,7 +60,7 @@ def fields(btf: Btf, struct: Type) -> tuple[Field, ...]:
 
     Examples
     --------
-    >>> btf = kernel_btf()
+    >>> btf = vmlinux()
     >>> [f.name for f in fields(btf, btf.find("xdp_md", Kind.STRUCT))][:2]
     ['data', 'data_end']
     """

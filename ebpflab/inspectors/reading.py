@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..btf import Kind
-from .layout import fields, kernel_btf
+from .layout import fields, vmlinux
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +82,7 @@ def of_tracepoint(field: tracefs.Field) -> str:
 def struct(c_type: str) -> str:
     """Return a struct of the running kernel as C, or "" if it has none of that name."""
     name = c_type.removesuffix("*").strip().removeprefix("struct ")
-    btf = kernel_btf()
+    btf = vmlinux()
     found = btf.find(name, Kind.STRUCT) if c_type.startswith("struct ") else None
     if found is None:
         return ""

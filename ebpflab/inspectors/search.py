@@ -77,7 +77,7 @@ def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    _matcher(pattern)  # a bad expression is refused before anything is read
+    matcher(pattern)  # a bad expression is refused before anything is read
     known = facts()
     found = [_found(each, pattern, known) for each in _kinds(pattern, kind)]
     columns = {
@@ -185,7 +185,7 @@ def _found(kind: str, pattern: str, known: Facts) -> _Found:
 
 
 def _matched(source: _Source, pattern: str) -> list[str]:
-    names, wanted = source.names(), _matcher(pattern)
+    names, wanted = source.names(), matcher(pattern)
     if "/" in pattern and not _expression(pattern):
         return sorted(name for name in names if wanted(name, _section(source.section, name)))
     if not re.search(r"[*?/]", pattern):
@@ -221,7 +221,7 @@ def _in_binary(kind: str, pattern: str) -> list[str]:
     path = binaries.resolve_binary(binary)
     if path is None:
         raise binaries.no_binary(binary)
-    wanted = _matcher(part)
+    wanted = matcher(part)
     return [f"{binary}:{name}" for name in sorted(_IN_BINARIES[kind](path)) if wanted(name, "")]
 
 
@@ -234,7 +234,7 @@ def _expression(pattern: str) -> bool:
     return len(pattern) > 1 and pattern[0] == pattern[-1] == "/"
 
 
-def _matcher(pattern: str) -> Callable[[str, str], object]:
+def matcher(pattern: str) -> Callable[[str, str], object]:
     # The function that it returns is given a name and its section.
     text = pattern.strip()
     if _expression(text):

@@ -16,7 +16,6 @@ from ...inspectors import binaries, functions
 from ...program_types import ATTACH_TYPES, UprobeTarget, uprobe_target, usdt_target
 from .base import Attachment, Request, failed, kernel_link, libbpf_link
 from .perf import perf_link, process
-from .symbols import function_offsets
 
 _RETURN = 1  # BPF_F_UPROBE_MULTI_RETURN
 
@@ -57,7 +56,7 @@ def _offsets(path: Path, place: UprobeTarget) -> list[int]:
     if place.function is None:
         return [place.offset]
     names = frozenset(functions.matching(place.function, binaries.function_names(path)))
-    return sorted({offset + place.offset for offset in function_offsets(path, names)})
+    return sorted({offset + place.offset for offset in binaries.function_offsets(path, names)})
 
 
 def _usdt(request: Request) -> Attachment:
