@@ -22,6 +22,10 @@ _HARMLESS = re.compile(
 # What to do about a load that failed: by libbpf's words, or else by the kernel's number.
 _LOAD_HINTS = (
     (r"map '.*': failed to create: Invalid", "check the map's type, key, value, max_entries and flags"),
+    (
+        r"\(func ksym\).*incompatible",
+        "declare it with the types that this kernel's function has; `bpftool btf dump` shows them",
+    ),
     (r"\(func ksym\)|\(var ksym\)", "this kernel has no symbol of that name; declare it __weak to go without it"),
     (r"find BTF for extern", "define it in the cell, or declare a kernel function with __ksym"),
     (r"not a proper ELF|not an ELF|BPF object format", "give C text, or an object file made by clang -target bpf -g"),

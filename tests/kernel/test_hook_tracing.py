@@ -17,6 +17,7 @@ import kernel_has
 import pytest
 from cells_tracing import CELLS
 
+import ebpflab
 from ebpflab.errors import AttachError, HookNotFoundError, KernelSupportError, LoadError
 
 CALLS, LATER = 97, 53  # primes
@@ -226,6 +227,12 @@ def test_a_pattern_finds_the_functions_of_a_module(load, vsock):
     session = load(CELLS["kprobe.multi"], vars=own, targets={"on": "vsock_cre*"})
     vsock(CALLS)
     assert session.vars["reads"] == CALLS
+
+
+@pytest.mark.hook("fentry")
+def test_a_function_of_a_module_has_a_context_though_its_types_are_not_in_the_kernel_s_btf(vsock):
+    found = ebpflab.context("fentry/vsock_create")
+    assert (found.kind, found.section, found.members) == ("fentry", "fentry/vsock_create", ())
 
 
 @pytest.mark.hook("kprobe")

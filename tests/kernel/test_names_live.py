@@ -18,6 +18,7 @@ import kernel_has
 import pytest
 
 import ebpflab
+from ebpflab.errors import LoadError
 from ebpflab.inspectors import binaries, cgroups, functions, network
 from ebpflab.inspectors.facilities import facility
 from ebpflab.inspectors.search import explain_missing
@@ -196,3 +197,15 @@ def test_a_user_without_privileges_is_told_the_nearest_names_all_the_same():
     *names, said = done.stdout.splitlines()
     assert names == ["vfs_read", "file_open", "lo"]
     assert said == "nothing can be seen" or kernel_has.absent("fentry")
+
+
+def test_a_kernel_function_that_is_declared_with_other_parameters_is_not_called_missing():
+    wrong = "extern bool bpf_cpumask_empty(int a, int b, int c) __ksym;"
+    body = 'SEC("tp_btf/sched_switch") int h(void *ctx) { return bpf_cpumask_empty(1, 2, 3); }'
+    with pytest.raises(LoadError) as caught:
+        ebpflab.load(f"{wrong}\n{body}", attach=False)
+    if b"bpf_cpumask_empty" in Path("/sys/kernel/btf/vmlinux").read_bytes():
+        assert "incompatible" in caught.value.what
+        assert "with the types" in caught.value.hint
+    else:
+        assert "no symbol of that name" in caught.value.hint
