@@ -43,6 +43,7 @@ _WAYS = {
     "sockmap": "to a map of sockets, by a link since Linux 6.10",
     "route": "a route of its own, journalled",
     "map": "by its struct_ops map: a link since Linux 6.4, journalled before",
+    "device": "to the device, journalled",
     "run": "never: run on request",
 }
 

@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 #   sockmap   to a map of sockets, which goes with the map
 #   route     a route whose encapsulation is the program; journalled
 #   map       through a map of type struct_ops
+#   device    to an open device, which keeps the program; journalled
 #   run       run on request with test_run, never attached
-How = Literal["link", "tc", "socket", "sockmap", "route", "map", "run"]
+How = Literal["link", "tc", "socket", "sockmap", "route", "map", "device", "run"]
 
 
 class Verdict(NamedTuple):

@@ -250,6 +250,7 @@ _SOCKETS: tuple[ProgramType, ...] = (
     _cgroup("sockops", "sockops", "struct bpf_sock_ops", type=13, verdicts=(),
             returns="1; what the kernel asks for is written to ctx->reply", first_kernel="4.13"),
     _network("lirc_mode2", "lirc_mode2", "unsigned int", type=20, target="DEVICE", example="/dev/lirc0",
+             attach="device",
              config=("CONFIG_BPF_LIRC_MODE2",), returns=_IGNORED, first_kernel="4.18"),
 )  # fmt: skip
 

@@ -57,8 +57,8 @@ def pytest_runtest_makereport(item):
 
 def _record(kind, report):
     row = _outcomes.setdefault(kind, {"passed": 0, "failed": 0, "absent": ""})
-    if report.skipped and _ABSENT in report.longrepr[2]:
-        row["absent"] = report.longrepr[2].partition(_ABSENT)[2]
+    if report.skipped:
+        row["absent"] = kernel_has.absent(kind) or ""
     elif report.failed:
         row["failed"] += 1
     elif report.when == "call" and report.passed:

@@ -30,12 +30,12 @@ except KernelSupportError as error:
 """
 # Attached until it is killed, with its session and everything else.
 ATTACHED = """
-import sys, time, ebpflab
+import sys, ebpflab
 from cells_cgroup import CELLS
 session = ebpflab.load(CELLS["sock"], attach=False)
 session.attach(target=sys.argv[1])
 print("attached", flush=True)
-time.sleep(600)
+sys.stdin.read()  # until it is killed, or the test ends
 """
 
 
@@ -124,7 +124,9 @@ def test_a_killed_process_leaves_nothing_in_the_cgroup(group):
     before = objects.live()
     command = [sys.executable, "-c", ATTACHED, group.path]
     environment = cells.environment(PYTHONPATH=os.pathsep.join(map(str, (cells.ROOT, cells.ROOT / "tests/kernel"))))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
         try:
             assert process.stdout.readline() == "attached\n"
             assert listed(group) == [1, 1]

@@ -27,12 +27,12 @@ LOCAL = "127.0.0.1"
 
 # A process that attaches to a socket of its parent, and waits to be killed.
 ATTACHER = """
-import sys, time, ebpflab
+import sys, ebpflab
 from cells_sockets import CELLS
 session = ebpflab.load(CELLS["filter"], attach=False)
 session.attach(target=sys.argv[1])
 print("attached", flush=True)
-time.sleep(600)
+sys.stdin.read()  # until it is killed, or the test ends
 """
 # A process that receives datagrams on a socket that it is given, and prints how many when told to.
 RECEIVER = """

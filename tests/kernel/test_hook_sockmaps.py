@@ -24,14 +24,14 @@ MESSAGE = b"ten bytes!"
 
 # A process that puts a connection of its parent's into its own map, and waits to be killed.
 ATTACHER = """
-import socket, sys, time, ebpflab
+import socket, sys, ebpflab
 from cells_sockets import CELLS
 from sockmaps import put
 session = ebpflab.load(CELLS["msg_redirect"])
 for key, number in enumerate(sys.argv[1:]):
     put(session, "sockets", key, socket.socket(fileno=int(number)))
 print("attached", flush=True)
-time.sleep(600)
+sys.stdin.read()  # until it is killed, or the test ends
 """
 
 
@@ -239,6 +239,7 @@ def test_the_next_start_frees_what_a_killed_process_left_in_sockets_of_another()
         with subprocess.Popen(
             [sys.executable, "-c", ATTACHER, *numbers],
             pass_fds=[a.fileno(), d.fileno()],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=cells.environment(PYTHONPATH=path),

@@ -45,7 +45,7 @@ def attached_and_killed(*targets):
         for target in sys.argv[3:]:
             session.attach("at_out", target=target)
         print("attached", flush=True)
-        time.sleep(600)
+        sys.stdin.read()  # until it is killed, or the test ends
     """
     with started(script, CELLS["three"], *targets) as process:
         assert process.stdout.readline() == "attached\n"
