@@ -338,5 +338,10 @@ def library() -> ct.CDLL:
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(lib, name)
         function.restype, function.argtypes = result, arguments
-    lib.libbpf_set_print(ct.cast(_collect, _ptr))
+    collect_messages(lib)
     return lib
+
+
+def collect_messages(lib: ct.CDLL) -> None:
+    # Others in this process (BCC, a user's own ctypes) may have set a print function of theirs since.
+    lib.libbpf_set_print(ct.cast(_collect, _ptr))

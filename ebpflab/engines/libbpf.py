@@ -48,6 +48,7 @@ def _listening() -> Iterator[list[str]]:
     before = _libbpf.messages.lines
     lines: list[str] = []
     _libbpf.messages.lines = lines
+    _libbpf.collect_messages(_libbpf.library())
     try:
         with _libbpf.interrupts_later():
             yield lines

@@ -209,3 +209,11 @@ def test_a_kernel_function_that_is_declared_with_other_parameters_is_not_called_
         assert "with the types" in caught.value.hint
     else:
         assert "no symbol of that name" in caught.value.hint
+
+
+def test_what_libbpf_says_is_heard_though_another_user_of_it_in_this_process_turned_its_messages_off():
+    for _ in range(2):
+        with pytest.raises(LoadError) as caught:
+            ebpflab.load('extern int no_such_thing __ksym; SEC("xdp") int f(void *c) { return no_such_thing; }')
+        assert "no_such_thing" in caught.value.what
+        ctypes.CDLL("libbpf.so.1").libbpf_set_print(None)
