@@ -15,26 +15,26 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import iterators, line, registry, runs
+from . import buffers, iterators, line, registry, runs
 from .btf import Btf
+from .buffers import Buffers
 from .cell import Cell
 from .engines.base import Handle, LinkInfo, TestRun
 from .errors import CellError, SessionError
 from .events import Events
-from .maps import LossCounters, Variables
+from .maps import Variables
 from .program_types import parse_section
 from .records import RecordTypes, record_types
 from .runs import RunResult
 from .similar import nearest
-from .store import Keep, RecordStore
-from .stream import Drain, RingBuffer
+from .store import Keep
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .decode import RecordType
 
-_RINGBUF, _PERF_EVENT_ARRAY, _STRUCT_OPS = 27, 4, 26  # BPF_MAP_TYPE_*, include/uapi/linux/bpf.h
+_STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
 
 
 class SupportsFileno(Protocol):
@@ -90,11 +90,9 @@ class Session:
         self.vars = Variables(handle, self._btf)
         self._stages = stages
         self._links: list[LinkInfo] = []
-        self._rings: list[RingBuffer] = []
-        self._drain: Drain | None = None
-        self._losses: LossCounters | None = None
+        self._buffers: Buffers | None = None
         self._programs = list(handle.programs())
-        self._unread = [info.name for info in handle.maps() if info.type == _PERF_EVENT_ARRAY]
+        self._unread = [info.name for info in handle.maps() if info.type == buffers.PERF_EVENT_ARRAY]
         self._state = "opened"
         self._began = time.time()
         self._lock = threading.RLock()
@@ -205,8 +203,8 @@ class Session:
             self._links += done
             if self._links:
                 self._state = "attached"
-                for events in self.streams.values():
-                    events.begin()
+                if self._buffers is not None:
+                    self._buffers.begin()
 
     def detach(self) -> None:
         """Detach every program; events that are already in a buffer still arrive, and frames stay readable."""
@@ -215,9 +213,8 @@ class Session:
             for link in self._links:
                 self._handle.detach(link)
             self._links.clear()
-            self._flush()
-            for events in self.streams.values():
-                events.end()
+            if self._buffers is not None:
+                self._buffers.end()
             self._state = "detached" if self._state == "attached" else self._state
 
     def close(self) -> None:
@@ -229,13 +226,9 @@ class Session:
                 # In reverse order of making, each one even if another fails.
                 stack.callback(self._forget)
                 stack.callback(self._handle.close)
-                for ring in self._rings:
-                    stack.callback(ring.close)
-                if self._losses is not None:
-                    stack.callback(self._losses.close)
                 stack.callback(self.vars.close)
-                if self._drain is not None:
-                    stack.callback(self._drain.stop)
+                if self._buffers is not None:
+                    stack.callback(self._buffers.close)
                 for link in self._links:
                     stack.callback(self._handle.detach, link)
             self._links.clear()
@@ -367,41 +360,23 @@ class Session:
         self._wanted = dict(wanted)
         for name in wanted:
             self._check_event(name)
-        types = {name: self._record_types(name, wanted.get(name)) for name in self._buffers()}
+        types = {name: self._record_types(name, wanted.get(name)) for name in buffers.names(self._handle)}
         self._handle.load()
         self._state = "loaded"
         self.vars.loaded(self._handle)
-        self._losses = LossCounters(self._handle, self._btf, list(types), prelude=self._cell is not None)
-        sinks: dict[RingBuffer, RecordStore] = {}
-        for info in self._handle.maps():
-            if info.name in types and info.fd is not None:
-                ring = RingBuffer(info.fd, info.max_entries, info.name)
-                self._rings.append(ring)
-                sinks[ring] = RecordStore(keep)
-        if sinks:
-            self._drain = Drain(sinks, name=self.name)
-            for ring, store in sinks.items():
-                self.streams[ring.name] = Events(
-                    ring.name, ring, store, self._drain, types[ring.name], self._loss(ring.name)
-                )
-            self._drain.start()
-
-    def _loss(self, buffer: str) -> Any:
-        losses = self._losses
-        return lambda: losses.of(buffer) if losses is not None else None
-
-    def _buffers(self) -> list[str]:
-        return [info.name for info in self._handle.maps() if info.type == _RINGBUF]
+        prelude = self._cell is not None
+        self._buffers = Buffers(self._handle, self._btf, types, keep, name=self.name, prelude=prelude)
+        self.streams = self._buffers.streams
 
     def _check_event(self, name: str) -> None:
         # The struct of a buffer's records is looked for where they are all, that of an iterator's rows here.
         found = [p.name for p in self._programs if parse_section(p.section).kind == "iter"]
         if name in found:
             self._row_type(name)
-        elif name not in self._buffers():
+        elif name not in buffers.names(self._handle):
             raise CellError(
                 f"--event {name}=...: the cell has no ring buffer of that name, and no iterator",
-                hint=f"it has: {', '.join([*self._buffers(), *found]) or 'none'}",
+                hint=f"it has: {', '.join([*buffers.names(self._handle), *found]) or 'none'}",
             )
 
     def _row_type(self, program: str) -> RecordType | None:
@@ -463,10 +438,6 @@ class Session:
             raise SessionError(f"{self.name} has {len(names)} programs", hint=f"name one: {', '.join(names)}")
         near = nearest(program, names)
         raise SessionError(f"{self.name} has no program {program}", hint=f"did you mean {', '.join(near or names)}?")
-
-    def _flush(self) -> None:
-        if self._drain is not None:
-            self._drain.flush(timeout=2.0)
 
     def _alive(self) -> None:
         if self._state == "closed":

@@ -50,20 +50,23 @@ MAY_IMPORT = {
     "plots": "errors formatting",
     "engines.base": "errors",
     "engines.*": "errors verifier similar program_types.* _libbpf _syscalls journal toolchain inspectors.* engines.*",
-    "maps": "errors similar formatting btf decode engines.base",
+    "losses": "errors btf engines.base",
+    "buffers": "errors keep btf engines.base records events losses store stream maps.* _native.*",
+    "maps.*": "errors similar formatting btf decode rules records _bpfmaps engines.base maps.*",
+    "_bpfmaps": "errors _libbpf _syscalls",
     "inspectors.*": "errors similar formatting btf program_types.* inspectors.* _libbpf _probes",
     "runs": "errors similar formatting btf program_types.* inspectors.*",
     "summary": "errors similar formatting keep program_types.* verifier",
-    "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps engines.* inspectors.*",
+    "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps.* engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
     "session": "errors similar formatting keep cell options program_types.* verifier btf decode records stream"
-    " store frame events iterators maps plots line registry runs summary engines.* inspectors.*",
+    " store frame events buffers losses iterators maps.* plots line registry runs summary engines.* inspectors.*",
     "loading": "errors keep cell options line registry store session",
     "health": "errors formatting journal toolchain inspectors.kernel",
     "demo": "errors",
     "cli": "errors formatting health toolchain inspectors.* session loading options demo",
     "__main__": "cli",
-    "jupyter.*": "ebpflab errors similar formatting keep cell options program_types.* health events maps plots"
+    "jupyter.*": "ebpflab errors similar formatting keep cell options program_types.* health events maps.* plots"
     " summary session loading registry inspectors.* jupyter.*",
 }
 

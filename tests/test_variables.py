@@ -1,82 +1,16 @@
-"""Global variables and loss counters over the sections that clang made of ``data/btf/globals.c``.
-
-The maps of the fake handle are anonymous files: what the tests write into them is what a kernel's program would.
-"""
+"""Global variables over the sections that clang made of ``data/btf/globals.c``."""
 
 from __future__ import annotations
 
-import json
-import mmap
 import os
 import struct
-from pathlib import Path
 
 import pytest
+from sections import DATA, FakeHandle, offset_of
 
 from ebpflab.btf import Btf
-from ebpflab.engines.base import MapInfo
 from ebpflab.errors import CellError, SessionError
-from ebpflab.maps import LossCounters, Variables, set_before_load
-
-DATA = Path(__file__).parent / "data" / "btf"
-MMAPABLE = 1 << 10  # BPF_F_MMAPABLE, include/uapi/linux/bpf.h
-CPUS = 4  # slots of a counter in globals.c
-
-
-def dump():
-    return json.loads((DATA / "globals.json").read_text())["types"]
-
-
-def offset_of(name):
-    """Where bpftool's dump of the BTF has a variable: section and offset."""
-    types = {t["id"]: t for t in dump()}
-    sections = [t for t in types.values() if t["kind"] == "DATASEC"]
-    return next((s["name"], v["offset"]) for s in sections for v in s["vars"] if types[v["type_id"]]["name"] == name)
-
-
-class FakeHandle:
-    """An opened object with one map per section; loading gives each map its pages, as libbpf does."""
-
-    def __init__(self):
-        read = {".data": ".data", ".rodata": ".rodata", ".data.ebpflab": ".data.ebpflab"}
-        self.images = {name: bytearray((DATA / f"globals{file}").read_bytes()) for name, file in read.items()}
-        self.images[".bss"] = bytearray(16)
-        self.images[".data.custom"] = bytearray(struct.pack("<Q", 77))
-        self.images[".rodata.str1.1"] = bytearray(b"a string\0")
-        self.fds = {}
-
-    def initial(self, name):
-        return memoryview(self.images[name])
-
-    def maps(self):
-        internal = [
-            MapInfo(name, 2, 4, len(image), 1, MMAPABLE, internal=True, fd=self.fds.get(name))
-            for name, image in self.images.items()
-        ]
-        return [
-            *internal,
-            MapInfo("typed", 27, 0, 0, 4096, 0, internal=False),
-            MapInfo(".data", 2, 4, 4, 1, 0, internal=False),
-        ]
-
-    def load(self):
-        for name, image in self.images.items():
-            fd = os.memfd_create(name)
-            os.write(fd, image)
-            os.ftruncate(fd, -(-len(image) // mmap.PAGESIZE) * mmap.PAGESIZE)
-            self.fds[name] = fd
-
-    def kernel_reads(self, name, size):
-        section, offset = offset_of(name)
-        return os.pread(self.fds[section], size, offset)
-
-    def kernel_writes(self, name, data):
-        section, offset = offset_of(name)
-        os.pwrite(self.fds[section], data, offset)
-
-    def close(self):
-        for fd in self.fds.values():
-            os.close(fd)
+from ebpflab.maps import Variables, set_before_load
 
 
 @pytest.fixture(scope="module")
@@ -294,85 +228,3 @@ def test_no_descriptor_is_left_open(handle, btf):
     variables["seen"] = 1
     variables.close()
     assert open_descriptors() == before
-
-
-# --- Loss ---------------------------------------------------------------------------------------------------
-
-COUNTERS_AT = 128 + 4 + 4  # struct ebpflab_loss up to `lost`
-SITES = {"site_a": "events", "site_b": "events", "site_c": "others", "site_d": "?"}
-
-
-def lose(handle, site, *counts):
-    section, offset = offset_of(site)
-    os.pwrite(handle.fds[section], struct.pack(f"<{CPUS}Q", *counts), offset + COUNTERS_AT)
-
-
-@pytest.fixture
-def counters(handle, btf):
-    handle.load()
-    made = LossCounters(handle, btf, ["events", "others"], prelude=True)
-    yield made
-    made.close()
-
-
-def test_nothing_is_lost_at_first(counters):
-    assert [counters.of(name) for name in ("events", "others")] == [0, 0]
-    assert counters.per_cpu("events") == [0] * CPUS
-
-
-def test_losses_are_added_up_by_buffer_and_cpu_over_all_call_sites(counters, handle):
-    lose(handle, "site_a", 1, 2, 3, 4)
-    lose(handle, "site_b", 10, 0, 0, 2**40)
-    lose(handle, "site_c", 0, 0, 500, 0)
-    assert counters.per_cpu("events") == [11, 2, 3, 4 + 2**40]
-    assert counters.of("events") == 20 + 2**40
-    assert counters.of("others") == 500
-
-
-def test_a_site_that_does_not_name_its_buffer_counts_to_each(counters, handle):
-    lose(handle, "site_d", 0, 7, 0, 0)
-    assert (counters.of("events"), counters.of("others")) == (7, 7)
-
-
-def test_with_one_buffer_every_site_is_its_own(handle, btf):
-    handle.load()
-    counters = LossCounters(handle, btf, ["only_one"], prelude=True)
-    for site in SITES:
-        lose(handle, site, 1, 0, 0, 0)
-    assert counters.of("only_one") == 4
-    counters.close()
-
-
-def test_the_last_counts_stay_after_close(counters, handle):
-    lose(handle, "site_a", 1, 2, 3, 4)
-    lose(handle, "site_d", 0, 0, 0, 7)
-    counters.close()
-    lose(handle, "site_a", 9, 9, 9, 9)
-    counters.close()
-    assert (counters.of("events"), counters.per_cpu("events")) == (17, [1, 2, 3, 11])
-    assert counters.of("others") == 7
-
-
-def test_a_buffer_without_a_site_keeps_what_unknown_sites_lost_after_close(handle, btf):
-    handle.load()
-    counters = LossCounters(handle, btf, ["events", "silent"], prelude=True)
-    lose(handle, "site_d", 0, 0, 0, 7)
-    assert counters.of("silent") == 7
-    counters.close()
-    assert counters.of("silent") == 7
-
-
-class WithoutSites(FakeHandle):
-    def __init__(self):
-        super().__init__()
-        del self.images[".data.ebpflab"]
-
-
-@pytest.mark.parametrize(("prelude", "lost"), [(True, 0), (False, None)])
-def test_without_sites_nothing_was_lost_if_the_prelude_counts_and_else_nobody_knows(btf, prelude, lost):
-    handle = WithoutSites()
-    counters = LossCounters(handle, btf, ["events"], prelude=prelude)
-    assert counters.of("events") == lost
-    counters.close()
-    assert counters.of("events") == lost
-    handle.close()
