@@ -23,6 +23,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "libbpf_major_version": (_u32, ()),
     "libbpf_minor_version": (_u32, ()),
     "libbpf_set_print": (_ptr, (_ptr,)),
+    "libbpf_num_possible_cpus": (_int, ()),
     "bpf_object__open_mem": (_ptr, (_ptr, _size, _ptr)),
     "bpf_object__load": (_int, (_ptr,)),
     "bpf_object__close": (None, (_ptr,)),
@@ -67,6 +68,10 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_prog_get_next_id": (_int, (_u32, ct.POINTER(_u32))),
     "bpf_prog_get_fd_by_id": (_int, (_u32,)),
     "bpf_map_get_fd_by_id": (_int, (_u32,)),
+    "bpf_map_lookup_elem_flags": (_int, (_int, _ptr, _ptr, ct.c_uint64)),
+    "bpf_map_update_elem": (_int, (_int, _ptr, _ptr, ct.c_uint64)),
+    "bpf_map_lookup_and_delete_elem": (_int, (_int, _ptr, _ptr)),
+    "bpf_map_lookup_batch": (_int, (_int, _ptr, _ptr, _ptr, _ptr, ct.POINTER(_u32), _ptr)),
     "bpf_map_delete_elem": (_int, (_int, _ptr)),
     "bpf_map_get_next_key": (_int, (_int, _ptr, _ptr)),
     "bpf_program__attach_tracepoint": (_ptr, (_ptr, _str, _str)),
@@ -80,7 +85,11 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_map__max_entries": (_u32, (_ptr,)),
     "bpf_map__map_flags": (_u32, (_ptr,)),
     "bpf_map__set_map_flags": (_int, (_ptr, _u32)),
+    "bpf_map__set_key_size": (_int, (_ptr, _u32)),
     "bpf_map__set_value_size": (_int, (_ptr, _u32)),
+    "bpf_map__set_max_entries": (_int, (_ptr, _u32)),
+    "bpf_map__inner_map": (_ptr, (_ptr,)),
+    "bpf_map__set_inner_map_fd": (_int, (_ptr, _int)),
     "bpf_map__initial_value": (_ptr, (_ptr, ct.POINTER(_size))),
     "bpf_map__is_internal": (ct.c_bool, (_ptr,)),
     "bpf_link__fd": (_int, (_ptr,)),
@@ -270,6 +279,11 @@ class MapInfo(ct.Structure):
         ("map_flags", _u32),
         ("name", ct.c_char * 16),
     ]
+
+
+class BatchOpts(ct.Structure):
+    # struct bpf_map_batch_opts.
+    _fields_ = [("sz", _size), ("elem_flags", ct.c_uint64), ("flags", ct.c_uint64)]
 
 
 class BtfType(ct.Structure):

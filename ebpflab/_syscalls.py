@@ -8,14 +8,14 @@ import platform
 
 # Old calls have a number for each machine (arch/*/entry/syscalls, include/uapi/asm-generic/unistd.h); calls
 # since 5.1 have one number for all.
-_GENERIC = {"bpf": 280, "perf_event_open": 241, "setns": 268}
+_GENERIC = {"bpf": 280, "perf_event_open": 241, "setns": 268, "renameat2": 276}
 _NUMBERS = {
-    "x86_64": {"bpf": 321, "perf_event_open": 298, "setns": 308},
+    "x86_64": {"bpf": 321, "perf_event_open": 298, "setns": 308, "renameat2": 316},
     "aarch64": _GENERIC,
     "riscv64": _GENERIC,
     "loongarch64": _GENERIC,
-    "s390x": {"bpf": 351, "perf_event_open": 331, "setns": 339},
-    "ppc64le": {"bpf": 361, "perf_event_open": 319, "setns": 350},
+    "s390x": {"bpf": 351, "perf_event_open": 331, "setns": 339, "renameat2": 347},
+    "ppc64le": {"bpf": 361, "perf_event_open": 319, "setns": 350, "renameat2": 357},
 }
 _PIDFD_OPEN, _PIDFD_GETFD = 434, 438
 
@@ -60,6 +60,12 @@ def perf_event_open(attributes: ct.Structure, pid: int, cpu: int) -> int:
 def setns(fd: int, kind: int) -> None:
     # setns(2): this thread only. Raises OSError.
     _call(_number("setns"), ct.c_int(fd), ct.c_int(kind))
+
+
+def exchange(one: os.PathLike[str], other: os.PathLike[str]) -> None:
+    # renameat2(2) with RENAME_EXCHANGE, Linux 3.15: two names change places in one step. Raises OSError.
+    here, paths = ct.c_int(-100), [ct.c_char_p(os.fsencode(path)) for path in (one, other)]
+    _call(_number("renameat2"), here, paths[0], here, paths[1], ct.c_uint(1 << 1))
 
 
 def descriptor_of(pid: int, fd: int) -> int:

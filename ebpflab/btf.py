@@ -340,7 +340,7 @@ class Btf:
 class MapDefinition(NamedTuple):
     """A map as its C definition in ``.maps`` has it; what the definition leaves out is None.
 
-    ``type`` is the kernel's ``BPF_MAP_TYPE_*`` number.
+    ``type`` is the kernel's ``BPF_MAP_TYPE_*`` number; ``inner`` is the definition of the maps that a map holds.
     """
 
     name: str
@@ -348,6 +348,7 @@ class MapDefinition(NamedTuple):
     max_entries: int | None
     key_type_id: int | None
     value_type_id: int | None
+    inner: MapDefinition | None = None
 
 
 def map_definitions(btf: Btf) -> dict[str, MapDefinition]:
@@ -359,16 +360,25 @@ def map_definitions(btf: Btf) -> dict[str, MapDefinition]:
     >>> map_definitions(btf)["events"].value_type_id
     12
     """
-    found = {}
-    for name, type_id, _, _ in variables(btf, ".maps"):
-        pointers = [(m.name, btf.strip(m.type_id)) for m in btf.strip(type_id).members]
-        targets = {key: pointer.type_id for key, pointer in pointers if pointer.kind is Kind.PTR}
-        arrays = {key: btf.strip(target) for key, target in targets.items()}
-        numbers = {key: array.length for key, array in arrays.items() if array.kind is Kind.ARRAY}
-        found[name] = MapDefinition(
-            name, numbers.get("type"), numbers.get("max_entries"), targets.get("key"), targets.get("value")
-        )
-    return found
+    return {name: _map_definition(btf, name, type_id) for name, type_id, _, _ in variables(btf, ".maps")}
+
+
+def _map_definition(btf: Btf, name: str, type_id: int) -> MapDefinition:
+    members = [(m.name, btf.strip(m.type_id)) for m in btf.strip(type_id).members]
+    targets = {key: t.type_id for key, t in members if t.kind is Kind.PTR}
+    arrays = {key: btf.strip(target) for key, target in targets.items()}
+    numbers = {key: array.length for key, array in arrays.items() if array.kind is Kind.ARRAY}
+    # `__array(values, struct inner)` is an array of pointers: to maps, or in a prog array to functions.
+    held = next((btf.strip(t.type_id) for key, t in members if key == "values" and t.kind is Kind.ARRAY), None)
+    inner = btf.strip(held.type_id) if held is not None and held.kind is Kind.PTR else None
+    return MapDefinition(
+        name,
+        numbers.get("type"),
+        numbers.get("max_entries"),
+        targets.get("key"),
+        targets.get("value"),
+        _map_definition(btf, name, inner.id) if inner is not None and inner.kind is Kind.STRUCT else None,
+    )
 
 
 def structs(btf: Btf) -> list[Type]:

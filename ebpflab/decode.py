@@ -1,6 +1,7 @@
-"""Turn the raw bytes of records into typed columns: BTF struct -> numpy dtype -> columns -> DataFrame.
+"""Turn the raw bytes of records into typed columns: BTF struct -> numpy dtype -> columns -> DataFrame or Arrow.
 
-:meth:`RecordType.decode` gives plain numpy arrays, :func:`to_frame` the pandas types that people expect:
+:meth:`RecordType.decode` gives plain numpy arrays, :func:`to_frame` the pandas types that people expect, and
+:func:`to_arrow` the same as an Arrow table (a categorical is a dictionary there):
 
 ===========================  ==================================  ===============================
 C                            decoded (numpy)                     in the frame (pandas)
@@ -10,7 +11,7 @@ pointer                      uint64                              the same
 bitfield                     its declared type                   the same
 enum                         its number                          categorical of names
 ``char[N]``                  ``S<N>``, cut at the first NUL      categorical of str
-``unsigned char[N]``         uint8, (rows, N)                    Arrow binary of N bytes
+``unsigned char[N]``         uint8, (rows, N)                    Arrow binary
 array of up to 16            one column each: ``x[0]``, ...      by the element's rule
 longer array of numbers      (rows, length, ...)                 Arrow fixed-size list
 longer array of others       uint8, (rows, bytes)                Arrow binary
@@ -18,237 +19,52 @@ struct, union                ``a.b``; anonymous ones inlined     by the member's
 128-bit integer              ``x.lo``, ``x.hi``                  two 64-bit integers
 ``ktime_t``                  datetime64[ns], 0 is NaT            datetime64[ns, UTC]
 ``duration_t``               timedelta64[ns]                     the same
+``ipv4_t``, ``in_addr``      uint32 in host order                categorical: ``10.0.0.1``
+``ipv6_t``, ``in6_addr``     uint8, (rows, 16)                   categorical: ``2001:db8::1``
+``mac_t``                    uint8, (rows, 6)                    categorical: ``02:00:5e:10:00:01``
+``port_t``                   uint16 in host order                the same
+``errno_t``                  its number                          categorical: ``ENOENT``, 0 is ``OK``
+``syscall_t``                its number                          categorical: ``openat``
+``signal_t``                 its number                          categorical: ``SIGKILL``
+``kernel_stack_t``,          its number                          categorical: ``main;read``, root first;
+``user_stack_t``                                                 for an error its name, ``[EEXIST]``
+``ksym_t``, ``usym_t``       its number                          categorical: ``vfs_read+0x1f``
 ===========================  ==================================  ===============================
 
 Arrays of ``char[N]`` or ``unsigned char[N]`` get one column per element whatever their length; elements of a
 longer array are plain numbers, without names or units. Flexible arrays and empty structs have no column.
+
+A number without a name is shown as a number. A ``port_t`` has to be a ``__be16``, as the prelude's is: others that
+define this name may mean host order. Stacks and symbols take a :class:`~ebpflab.rules.Lookup`, and are plain
+numbers without one. The process of a user stack or symbol is that of the record's first integer column ``tgid``, or
+else ``pid`` (also as a member: ``task.pid``).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import rules
-from .btf import Btf, Kind, Type
+from . import rules, shown
+from .btf import Btf, Kind
+from .columns import Column as Column
+from .columns import Layout, joined
 from .errors import DecodeError
-from .rules import Array, Clock, Rule
+from .rules import Clock, Lookup
+from .shown import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ClockOffset = int | Clock
-T = TypeVar("T")
 
-MAX_EXPANDED = 16  # elements of an array that become columns of their own
-MAX_COLUMNS = 4096  # more is a damaged type, or nothing that a person could look at
-_MAX_DEPTH = 64  # structs within structs
 _MAX_SIZE = 1 << 30  # bytes of a record: no ring buffer takes a larger one
 _BLOCK = 1 << 20  # bytes decoded at a time: every column of a block is read while it is in the cache
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a record: its name, C type, and place in the record in bytes."""
-
-    name: str
-    c_type: str
-    offset: int
-    size: int
-    rule: Rule
-
-    @property
-    def kind(self) -> str:
-        """One word for what it holds; see :class:`Rule`."""
-        return self.rule.kind
-
-
-class _Slot(NamedTuple):
-    # A member's bytes; of a bitfield also its width and its place, counted from the lowest bit of its bytes.
-    name: str
-    type_id: int
-    offset: int
-    size: int
-    shift: int = 0
-    bits: int = 0
-
-
-class _Layout:
-    # Columns and dtypes by type id, relative to the start of the type. Each type is worked out once, so that
-    # damaged BTF cannot make it run for ever.
-
-    def __init__(self, btf: Btf) -> None:
-        self._btf = btf
-        self._order = "<" if btf.byteorder == "little" else ">"
-        self._columns: dict[int, tuple[Column, ...]] = {}
-        self._dtypes: dict[int, np.dtype[Any]] = {}
-        self._open: set[int] = set()
-
-    def columns(self, type_id: int) -> tuple[Column, ...]:
-        return self._once(self._columns, type_id, self._make_columns)
-
-    def dtype(self, type_id: int) -> np.dtype[Any]:
-        return self._once(self._dtypes, type_id, self._make_dtype)
-
-    def _once(self, memo: dict[int, T], type_id: int, make: Callable[[int], T]) -> T:
-        if type_id not in memo:
-            if type_id in self._open or len(self._open) > _MAX_DEPTH:
-                raise DecodeError(f"Type id {type_id} contains itself, or is nested too deeply.")
-            self._open.add(type_id)
-            memo[type_id] = make(type_id)
-            self._open.discard(type_id)
-        return memo[type_id]
-
-    def _make_columns(self, type_id: int) -> tuple[Column, ...]:
-        size = self._btf.sizeof(type_id)
-        if not size:
-            return ()
-        rule = self._rule(type_id)
-        if rule is not None:
-            return (Column("", self._btf.c_type(type_id), 0, size, rule),)
-        found: list[Column] = []
-        for name, offset, columns in self._parts(self._btf.strip(type_id)):
-            found += [replace(c, name=_joined(name, c.name), offset=offset + c.offset) for c in columns]
-            if len(found) > MAX_COLUMNS:
-                raise DecodeError(f"{self._btf.c_type(type_id)} has more than {MAX_COLUMNS} columns.")
-        return tuple(found)
-
-    def _parts(self, core: Type) -> Iterator[tuple[str, int, tuple[Column, ...]]]:
-        if core.kind is Kind.ARRAY:
-            columns, step = self.columns(core.type_id), self._btf.sizeof(core.type_id)
-            for i in range(core.length if columns else 0):
-                yield f"[{i}]", i * step, columns
-        elif core.kind is Kind.INT:
-            yield from self._halves(core)
-        for slot in self._slots(core):
-            if slot.bits:
-                yield slot.name, slot.offset, (self._bit_column(slot),)
-            else:
-                yield slot.name, slot.offset, self.columns(slot.type_id)
-
-    def _halves(self, core: Type) -> Iterator[tuple[str, int, tuple[Column, ...]]]:
-        # A 128-bit integer: numpy and pandas have none. The sign is in the upper half.
-        low, high = (0, 8) if self._order == "<" else (8, 0)
-        for name, offset, letter in (("lo", low, "u"), ("hi", high, "i" if core.signed else "u")):
-            rule = rules.number(np.dtype(f"{self._order}{letter}8"))
-            yield name, offset, (Column("", core.name, 0, 8, rule),)
-
-    def _slots(self, core: Type) -> Iterator[_Slot]:
-        for member in core.members:
-            bit_offset, bits = self._btf.bit_range(member)
-            offset, rest = divmod(bit_offset, 8)
-            size = (rest + bits + 7) // 8 if bits else self._btf.sizeof(member.type_id)
-            if offset + size > core.size or bits > 64 or (rest and not bits):
-                raise DecodeError(f"Member {member.name!r} of {self._btf.c_type(core.id)} is misplaced.")
-            shift = rest if self._order == "<" else 8 * size - rest - bits
-            nested = self._btf.strip(member.type_id).kind in (Kind.STRUCT, Kind.UNION)
-            if size and (member.name or (nested and not bits)):  # other unnamed members are padding
-                yield _Slot(member.name, member.type_id, offset, size, shift if bits else 0, bits)
-
-    def _bit_column(self, slot: _Slot) -> Column:
-        core = self._btf.strip(slot.type_id)
-        dtype = self._scalar(core)
-        if dtype is None or dtype.kind == "f" or slot.bits > 8 * core.size:
-            raise DecodeError(f"{self._btf.c_type(core.id)} cannot be a bitfield of {slot.bits} bits.")
-        rule = rules.bitfield(dtype, slot.shift, slot.bits, self._order == ">")
-        if core.values:
-            rule = rules.enum(rule, core, slot.bits)
-        return Column("", f"{self._btf.c_type(slot.type_id)}:{slot.bits}", 0, slot.size, rule)
-
-    def _rule(self, type_id: int) -> Rule | None:
-        # The rule of a type that is one column; None if it is several.
-        *names, core = self._btf.chain(type_id)
-        plain = self._plain_rule(core)
-        for t in names:
-            if t.kind is Kind.TYPEDEF and t.name in rules.MEANINGS:
-                meant = rules.MEANINGS[t.name](plain or rules.octets(self._btf.sizeof(core.id)))
-                if meant is not None:
-                    return meant
-        return plain
-
-    def _plain_rule(self, core: Type) -> Rule | None:
-        if core.kind is Kind.ARRAY:
-            return self._array_rule(core)
-        if core.kind in (Kind.STRUCT, Kind.UNION) or (core.kind is Kind.INT and core.size == 16):
-            return None
-        dtype = self._scalar(core)
-        if dtype is not None:
-            rule = rules.number(dtype)
-            return rules.enum(rule, core, 8 * core.size) if core.kind in (Kind.ENUM, Kind.ENUM64) else rule
-        if core.kind is Kind.FLOAT:
-            return rules.octets(core.size)
-        raise DecodeError(f"{self._btf.c_type(core.id)} of {core.size} bytes cannot be in a record.")
-
-    def _array_rule(self, core: Type) -> Rule | None:
-        shape, element = [], core
-        while element.kind is Kind.ARRAY:
-            shape.append(element.length)
-            element = self._btf.strip(element.type_id)
-        if _is_char(element) or _is_octet(element):
-            rule = rules.text if _is_char(element) else rules.octets
-            return rule(core.length) if len(shape) == 1 else None
-        if math.prod(shape) <= MAX_EXPANDED:
-            return None
-        dtype = self._scalar(element)
-        return rules.octets(self._btf.sizeof(core.id)) if dtype is None else rules.numbers(dtype, tuple(shape))
-
-    def _scalar(self, core: Type) -> np.dtype[Any] | None:
-        if core.kind is Kind.PTR:
-            return np.dtype(f"{self._order}u8")
-        if core.kind is Kind.FLOAT:
-            return np.dtype(f"{self._order}f{core.size}") if core.size in (2, 4, 8) else None
-        if core.kind not in (Kind.INT, Kind.ENUM, Kind.ENUM64) or core.size not in (1, 2, 4, 8):
-            return None
-        if core.boolean and core.size == 1:
-            return np.dtype(np.bool_)
-        return np.dtype(f"{self._order}{'i' if core.signed else 'u'}{core.size}")
-
-    def _make_dtype(self, type_id: int) -> np.dtype[Any]:
-        core = self._btf.strip(type_id)
-        scalar = self._scalar(core)
-        if scalar is not None:
-            return scalar
-        if core.kind in (Kind.STRUCT, Kind.UNION):
-            return self._struct_dtype(core)
-        if core.kind is Kind.ARRAY and not _is_char(self._btf.strip(core.type_id)):
-            return np.dtype((self.dtype(core.type_id), (core.length,)))
-        return np.dtype(f"{'S' if core.kind is Kind.ARRAY else 'V'}{self._btf.sizeof(core.id)}")
-
-    def _struct_dtype(self, core: Type) -> np.dtype[Any]:
-        fields: list[tuple[str, Any, int]] = []
-        for slot in self._slots(core):
-            if slot.bits:
-                fields.append((slot.name, np.dtype((np.uint8, (slot.size,))), slot.offset))
-            elif slot.name:
-                fields.append((slot.name, self.dtype(slot.type_id), slot.offset))
-            else:
-                inner = self.dtype(slot.type_id).fields
-                assert inner is not None  # only structs and unions may lack a name
-                fields += [(name, place[0], slot.offset + place[1]) for name, place in inner.items()]
-        names, formats, offsets = zip(*fields, strict=True) if fields else ((), (), ())
-        if len(set(names)) < len(names):
-            raise DecodeError(f"{self._btf.c_type(core.id)} has two members of one name.")
-        return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": core.size})
-
-
-def _is_char(t: Type) -> bool:
-    return t.kind is Kind.INT and t.size == 1 and t.name == "char"
-
-
-def _is_octet(t: Type) -> bool:
-    return t.kind is Kind.INT and t.size == 1 and not (t.signed or t.boolean or t.name == "char")
-
-
-def _joined(outer: str, inner: str) -> str:
-    return f"{outer}.{inner}" if outer and inner and inner[0] != "[" else outer + inner
-
-
-# --- Records -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -290,13 +106,18 @@ class RecordType:
         name, size = btf.c_type(named.id), btf.sizeof(type_id)
         if not 0 < size <= _MAX_SIZE:
             raise DecodeError(f"{name} of {size} bytes cannot be a record.")
-        layout = _Layout(btf)
+        layout = Layout(btf)
         columns = layout.columns(type_id)
         if core.kind not in (Kind.STRUCT, Kind.UNION):
-            columns = tuple(replace(c, name=_joined("value", c.name)) for c in columns)
+            columns = tuple(replace(c, name=joined("value", c.name)) for c in columns)
         if len({c.name for c in columns}) < len(columns):
             raise DecodeError(f"{name} has two columns of one name.")
         return cls(name, size, layout.dtype(type_id), columns)
+
+    @property
+    def has_stacks(self) -> bool:
+        """Whether some columns are stack ids, for which :func:`remember` has work to do."""
+        return any(c.rule.reference is not None and c.rule.reference.what == "stack" for c in self.columns)
 
     def decode(self, raw: NDArray[np.uint8], clock_offset: ClockOffset = 0) -> dict[str, Array]:
         """Return the columns of some records as numpy arrays of their own, never views of *raw*.
@@ -316,7 +137,10 @@ class RecordType:
         return _decode(self, [(raw, clock_offset)])
 
 
-def to_frame(record_type: RecordType, chunks: Sequence[tuple[NDArray[np.uint8], ClockOffset]]) -> pd.DataFrame:
+Chunks = Sequence[tuple[NDArray[np.uint8], ClockOffset]]
+
+
+def to_frame(record_type: RecordType, chunks: Chunks, lookup: Lookup | None = None) -> pd.DataFrame:
     """Return the records of all chunks, in order, as one typed DataFrame.
 
     Parameters
@@ -325,19 +149,93 @@ def to_frame(record_type: RecordType, chunks: Sequence[tuple[NDArray[np.uint8], 
         What the records are.
     chunks
         Pairs of bytes and clock offset, as :meth:`RecordType.decode` takes them.
+    lookup
+        What their numbers stand for: stacks and symbols.
 
+    Examples
+    --------
     >>> to_frame(event, [(raw, 0)]).groupby("comm", observed=True).size()
     """
     import pandas as pd
 
-    values = _decode(record_type, chunks)
     rows = sum(len(raw) for raw, _ in chunks)
-    # Each column is handed over as it is presented, so that its decoded form can go at once.
-    shown = {c.name: c.rule.present(values.pop(c.name)) for c in record_type.columns}
-    return pd.DataFrame(shown, index=pd.RangeIndex(rows), copy=False)
+    columns = {name: shown.to_pandas(column) for name, column in _present(record_type, chunks, lookup)}
+    return pd.DataFrame(columns, index=pd.RangeIndex(rows), copy=False)
 
 
-def _decode(record_type: RecordType, chunks: Sequence[tuple[NDArray[np.uint8], ClockOffset]]) -> dict[str, Array]:
+def to_arrow(record_type: RecordType, chunks: Chunks, lookup: Lookup | None = None) -> Any:
+    """Return the records of all chunks, in order, as a ``pyarrow.Table``.
+
+    Written to Parquet and read by pandas, it is the frame that :func:`to_frame` makes, but for longer arrays of
+    numbers: pandas reads lists as objects.
+
+    Parameters
+    ----------
+    record_type, chunks, lookup
+        As in :func:`to_frame`.
+
+    Examples
+    --------
+    >>> pyarrow.parquet.write_table(to_arrow(event, [(raw, 0)]), "events.parquet")
+    """
+    import pyarrow as pa
+
+    table = pa.table({name: shown.to_arrow(column) for name, column in _present(record_type, chunks, lookup)})
+    return table.replace_schema_metadata(_metadata(record_type))
+
+
+@functools.lru_cache(maxsize=64)
+def _metadata(record_type: RecordType) -> dict[bytes, bytes]:
+    return shown.pandas_metadata(to_frame(record_type, []))
+
+
+def remember(record_type: RecordType, raw: NDArray[np.uint8], lookup: Lookup) -> None:
+    """Have *lookup* keep what the stack ids of some records stand for; cheap for records that have none.
+
+    To be called soon after the records arrived: a process may exit, and its addresses then mean nothing.
+
+    Parameters
+    ----------
+    raw
+        The bytes of the records: uint8, shape (rows, ``size``).
+    """
+    clock = np.zeros(len(raw), np.int64)
+    for column in record_type.columns:
+        reference = column.rule.reference
+        if reference is not None and reference.what == "stack" and len(raw):
+            process = _process_column(record_type) if reference.space == "user" else None
+            pids = None if process is None else _read(process, raw, clock)
+            _, distinct, owners = _distinct(_read(column, raw, clock), pids)
+            lookup.remember(reference.space, rules.stack_ids(distinct), owners)
+
+
+def _present(record_type: RecordType, chunks: Chunks, lookup: Lookup | None) -> Iterator[tuple[str, Any]]:
+    values = _decode(record_type, chunks)
+    process = _process_column(record_type)
+    pids = values[process.name] if process else None
+    for column in record_type.columns:
+        # Each column is handed over as it is presented, so that its decoded form can go at once.
+        plain = values.pop(column.name)
+        if lookup is None or column.rule.reference is None:
+            yield column.name, column.rule.present(plain)
+        else:
+            owners = pids if column.rule.reference.space == "user" else None
+            codes, distinct, owners = _distinct(plain, owners)
+            texts = rules.look_up(column.rule, distinct, owners, lookup)
+            yield column.name, shown.Coded.of(codes, texts, sorted(texts))
+
+
+def _distinct(values: Array, pids: Array | None) -> tuple[Array, Array, Array | None]:
+    return (*shown.distinct_numbers(values), None) if pids is None else shown.distinct_pairs(values, pids)
+
+
+def _process_column(record_type: RecordType) -> Column | None:
+    integers = [c for c in record_type.columns if c.rule.kind == "number" and c.rule.dtype.kind in "iu"]
+    found = (c for name in ("tgid", "pid") for c in integers if c.name.rpartition(".")[2] == name)
+    return next(found, None)
+
+
+def _decode(record_type: RecordType, chunks: Chunks) -> dict[str, Array]:
     for raw, _ in chunks:
         if raw.dtype != np.uint8 or raw.shape[1:] != (record_type.size,):
             raise DecodeError(
@@ -351,9 +249,13 @@ def _decode(record_type: RecordType, chunks: Sequence[tuple[NDArray[np.uint8], C
     for block, clock in _blocks(chunks, max(1, _BLOCK // record_type.size)):
         stop = start + len(block)
         for c in columns:
-            values[c.name][start:stop] = c.rule.read(block[:, c.offset : c.offset + c.size], clock)
+            values[c.name][start:stop] = _read(c, block, clock)
         start = stop
     return values
+
+
+def _read(column: Column, raw: NDArray[np.uint8], clock: Clock) -> Array:
+    return column.rule.read(raw[:, column.offset : column.offset + column.size], clock)
 
 
 def _blocks(

@@ -13,6 +13,7 @@ The tree::
       AttachError             a loaded program could not be attached    .errno
         HookNotFoundError     its hook does not exist                   .nearest
       PrivilegeError          the kernel said EPERM or EACCES           .cause
+      MapError                a map refused a value or an operation     .errno
       DecodeError             records do not fit the struct they should hold
       SessionError            a call that the session's state does not allow
 
@@ -211,6 +212,16 @@ class PrivilegeError(EbpflabError):
     def __init__(self, what: str, *, cause: str, **more: Any) -> None:
         super().__init__(what, **more)
         self.cause = cause
+
+
+class MapError(EbpflabError):
+    """A map refused a value or an operation; ``errno`` is the kernel's number, if it gave one."""
+
+    stage = "map"
+
+    def __init__(self, what: str, *, errno: int | None = None, **more: Any) -> None:
+        super().__init__(what, **more)
+        self.errno = errno
 
 
 class DecodeError(EbpflabError):

@@ -71,6 +71,34 @@ class RecordTypes:
             + " ".join(f"--event {self.buffer}={_bare(c.type.name)}:kind={i}" for i, c in enumerate(fitting[:2])),
         )
 
+    def padded_sizes(self) -> dict[int, int]:
+        """The size of the record type by the length that a perf buffer gives it, where only one type has that length.
+
+        The kernel makes a record and the four bytes before it a multiple of eight bytes (``perf_sample_save_raw_data``
+        in ``include/linux/perf_event.h``).
+
+        Raises
+        ------
+        DecodeError
+            When the option names types of different sizes that arrive alike.
+        """
+        fitting: dict[int, list[Candidate]] = {}
+        for candidate in self.candidates:
+            fitting.setdefault((candidate.type.size + 4 + 7 & ~7) - 4, []).append(candidate)
+        found = {}
+        for length, candidates in fitting.items():
+            ranks = [0 if self.by != "size" else _likeness(c.type.name, self.buffer) for c in candidates]
+            best = {c.type.size for c, rank in zip(candidates, ranks, strict=True) if rank == min(ranks)}
+            if len(best) == 1:
+                found[length] = best.pop()
+            elif self.by == "option":
+                names = " and ".join(c.type.name for c in candidates)
+                raise DecodeError(
+                    f"{names} both arrive as {length} bytes in the perf buffer {self.buffer}",
+                    hint="make their sizes alike or differ by 8 bytes, or send to a BPF_MAP_TYPE_RINGBUF",
+                )
+        return found
+
     def label(self) -> str:
         """What to show in a summary."""
         return " | ".join(c.type.name for c in self.candidates[:3]) if self.by != "size" else "by size"
@@ -98,7 +126,7 @@ def record_types(buffer: str, btf: Btf, structs: Sequence[str] = (), wanted: str
     if wanted:
         return RecordTypes(buffer, tuple(_wanted(btf, item, structs) for item in wanted.split(",")), "option")
     definition = map_definitions(btf).get(buffer)
-    value = definition.value_type_id if definition else None
+    value = (definition.inner or definition).value_type_id if definition else None
     if value is not None and btf.strip(value).kind in _STRUCTS:
         return RecordTypes(buffer, (Candidate(RecordType.from_btf(btf, value)),), "definition")
     found = [t for name in structs if (t := _find(btf, name)) is not None]

@@ -39,20 +39,43 @@ MAY_IMPORT = {
     "verifier": "errors verifier_messages",
     "verifier_messages": "",
     "btf": "errors",
-    "rules": "btf",
-    "decode": "errors btf rules",
+    "tables.*": "",
+    "shown": "",
+    "rules": "btf shown tables",
+    "columns": "errors btf rules",
+    "decode": "errors btf rules columns shown",
+    "symbols.*": "symbols.*",
+    "stacks": "_bpfmaps tables symbols.*",
     "records": "errors similar btf decode",
     "stream": "errors _native.*",
+    "ringbuf": "errors stream _native.*",
+    "merge": "stream _native.*",
+    "perfbuf": "errors _perf_events merge _native.*",
+    "_perf_events": "_syscalls",
+    "sources": "errors engines.base records stream ringbuf perfbuf merge",
     "store": "errors keep snapshot",
-    "frame": "errors btf decode keep snapshot store",
+    "frame": "errors decode records rules snapshot",
+    "batches": "frame records store",
     "iterators": "errors btf decode records stream",
-    "events": "errors similar formatting keep snapshot decode records stream store frame plots",
+    "events": "errors batches frame losses records rules store plots recording.layout recording.writer",
     "plots": "errors formatting",
     "engines.base": "errors",
+    "recording.lookups": "",
+    "recording.layout": "errors keep engines.base records recording.lookups",
+    "recording.columns": "errors decode records snapshot recording.layout",
+    "recording.parts": "errors _syscalls",
+    "recording.writer": "errors losses records snapshot store recording.layout recording.lookups recording.columns"
+    " recording.parts",
+    "recording.reader": "errors btf records recording.layout recording.lookups recording.columns recording.parts",
+    "recording.playback": "errors events keep losses store",
+    "recording.replay": "errors engines.replay keep line maps.* registry session recording.layout recording.playback"
+    " recording.reader",
+    "recording.fallback": "errors _probes inspectors.kernel session recording.reader recording.replay",
+    "recording": "",
     "engines.*": "errors verifier similar program_types.* _libbpf _syscalls journal toolchain inspectors.* engines.*",
     "losses": "errors btf engines.base",
-    "buffers": "errors keep btf engines.base records events losses store stream maps.* _native.*",
-    "maps.*": "errors similar formatting btf decode rules records _bpfmaps engines.base maps.*",
+    "buffers": "errors keep btf engines.base records rules events frame losses store stream sources",
+    "maps.*": "errors similar formatting btf shown decode rules _bpfmaps engines.base maps.*",
     "_bpfmaps": "errors _libbpf _syscalls",
     "inspectors.*": "errors similar formatting btf program_types.* inspectors.* _libbpf _probes",
     "runs": "errors similar formatting btf program_types.* inspectors.*",
@@ -60,29 +83,36 @@ MAY_IMPORT = {
     "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps.* engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
     "session": "errors similar formatting keep cell options program_types.* verifier btf decode records stream"
-    " store frame events buffers losses iterators maps.* plots line registry runs summary engines.* inspectors.*",
+    " store frame events buffers losses iterators maps.* plots line registry runs summary engines.* inspectors.*"
+    " recording.layout stacks",
     "loading": "errors keep cell options line registry store session",
     "health": "errors formatting journal toolchain inspectors.kernel",
     "demo": "errors",
-    "cli": "errors formatting health toolchain inspectors.* session loading options demo",
+    "cli": "errors formatting health toolchain inspectors.* session loading options demo recording.replay",
     "__main__": "cli",
     "jupyter.*": "ebpflab errors similar formatting keep cell options program_types.* health events maps.* plots"
-    " summary session loading registry inspectors.* jupyter.*",
+    " summary session loading registry inspectors.* recording.fallback jupyter.*",
 }
 
 # Who may import what from elsewhere; everybody else may not, not even inside a function.
 ONLY_IN = {
-    "ctypes": "_libbpf _syscalls _probes engines.libbpf engines.attach.* stream _native.* compile.vmlinux",
+    "ctypes": "_libbpf _syscalls _probes _bpfmaps _perf_events engines.libbpf engines._event_maps"
+    " engines._program_info engines.attach.* _native.* compile.vmlinux",
     "IPython": "jupyter.* cli demo",
     "ipywidgets": "jupyter.*",
     "subprocess": "toolchain compile.spare _native.build cli",
-    "threading": "_libbpf _native.* compile.* stream store events registry session engines.* jupyter.*",
+    "threading": "_libbpf _native.* compile.* stream ringbuf perfbuf merge stacks store losses"
+    " events registry session maps.* recording.writer recording.playback"
+    " engines.* jupyter.*",
     "pickle": "",
 }
 
 # Imported inside the functions that use them, so that `import ebpflab` stays quick.
 HEAVY = {"pandas", "pyarrow", "matplotlib", "IPython", "ipywidgets", "nbclient", "nbconvert", "nbformat"}
-NUMERIC = "stream store frame snapshot rules decode records events maps plots _native.* jupyter.*"
+NUMERIC = (
+    "stream ringbuf perfbuf merge sources store frame snapshot shown rules columns decode symbols.* stacks records"
+    " events maps.* _bpfmaps plots _native.* jupyter.* recording.columns recording.playback"
+)
 STANDARD_LIBRARY_ONLY = "errors toolchain health inspectors.kernel cli __main__ demo"
 
 

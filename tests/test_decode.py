@@ -259,8 +259,8 @@ def test_a_frame_has_the_promised_dtypes(records):
     dtypes = to_frame(records.event, [(records.samples, 0)]).dtypes
     assert str(dtypes["when"]) == "datetime64[ns, UTC]"
     assert str(dtypes["took"]) == "timedelta64[ns]"
-    assert dtypes["mac"] == pd.ArrowDtype(pa.binary(6))
-    assert dtypes["crowd"] == pd.ArrowDtype(pa.binary(68))
+    assert dtypes["mac"] == pd.ArrowDtype(pa.large_binary())
+    assert dtypes["crowd"] == pd.ArrowDtype(pa.large_binary())
     assert dtypes["many"] == pd.ArrowDtype(pa.list_(pa.int16(), 20))
     assert dtypes["matrix"] == pd.ArrowDtype(pa.list_(pa.list_(pa.uint32(), 7), 3))
     assert dtypes["bits"] == pd.ArrowDtype(pa.list_(pa.bool_(), 17))

@@ -34,7 +34,8 @@ def sources(folder: str, pattern: str) -> set[str]:
         ("ebpflab", "*.py"),
         ("ebpflab", "py.typed"),
         ("ebpflab/compile/include", "*.h"),
-        ("ebpflab/_native", "ringwalk.c"),
+        ("ebpflab/tables", "*.txt"),
+        ("ebpflab/_native", "*.c"),
     ],
 )
 def test_the_wheel_carries_the_package_with_its_c_sources(carried: set[str], folder: str, pattern: str) -> None:

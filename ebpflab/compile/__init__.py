@@ -152,9 +152,10 @@ def compile_cell(
 
 def kept_types(cell: Cell, *, always: bool = False) -> list[str]:
     # The `keep_types` of a cell. A buffer that names its record type needs nothing kept; the structs of a foreign
-    # source, and those that an iterator writes, would vanish from BTF.
+    # source, and those that an iterator writes, would vanish from BTF, and so does what the maps in a map hold.
     iterates = any(section.lstrip("?").partition("/")[0] in ("iter", "iter.s") for section, _ in cell.sections)
-    if not (always or iterates) and all(ring.typed for ring in cell.rings):
+    nested = any(word in cell.words for word in ("BPF_MAP_TYPE_ARRAY_OF_MAPS", "BPF_MAP_TYPE_HASH_OF_MAPS"))
+    if not (always or iterates or nested) and all(ring.typed for ring in cell.rings):
         return []
     return [f"struct {name}" for name in cell.struct_names] + list(cell.typedef_names)
 
@@ -181,10 +182,15 @@ def _translation_unit(cell: Cell, contexts: str, keep_types: Sequence[str], head
         f'static const {c_type} *ebpflab_keep_{number} __attribute__((used, section(".data.ebpflab")));\n'
         for number, c_type in enumerate(keep_types)
     )
+    # A prelude's typedef that the cell or its headers define gets another name, out of their way.
+    own = _own_typedefs([cell.code, *map(without_comments, headers)])
+    aside = "".join(f"#define {name} ebpflab_{name}\n" for name in own)
+    back = "".join(f"#undef {name}\n" for name in own)
     licence = "" if cell.licensed else 'char ebpflab_license[] SEC("license") = "GPL";\n'
     names = "" if cell.headers == "uapi" else macros.subset(cell.words, cell.defined, [cell.code, *headers])
     return (
-        f'#include "{_INCLUDES / "ebpflab.h"}"\n#line 1 "macros"\n{names}\n#line 1 "contexts"\n{contexts}\n'
+        f'{aside}#include "{_INCLUDES / "ebpflab.h"}"\n{back}#line 1 "macros"\n{names}\n'
+        f'#line 1 "contexts"\n{contexts}\n'
         f'#line 1 "{clang.CELL}"\n{cell.source}\n#line 1 "ebpflab"\n{keep}{licence}'
     )
 
@@ -218,6 +224,13 @@ def _possible_cpus() -> int:
 @functools.cache
 def _prelude() -> str:
     return (_INCLUDES / "ebpflab.h").read_text()
+
+
+def _own_typedefs(texts: Sequence[str]) -> list[str]:
+    # The typedefs of the prelude that these texts define themselves.
+    ours = "|".join(re.findall(r"^typedef [^;]*?\b(\w+)(?:\[\d+\])?;", _prelude(), re.MULTILINE))
+    theirs = re.compile(rf"(?:\btypedef\b[^;{{}}]*|\}}\s*)\b({ours})\s*(?:\[[^\]]*\]\s*)?;")
+    return sorted({name for text in texts for name in theirs.findall(text)})
 
 
 def _local_headers(cell: Cell) -> list[str]:
