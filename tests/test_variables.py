@@ -9,8 +9,8 @@ import pytest
 from sections import DATA, FakeHandle, offset_of
 
 from ebpflab.btf import Btf
-from ebpflab.errors import CellError, SessionError
-from ebpflab.maps import Variables, set_before_load
+from ebpflab.errors import CellError, MapError, SessionError
+from ebpflab.maps import Named, Record, Variables, set_before_load
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ INITIAL = {  # as globals.c has them
     "label": "hello",
     "mode": 9,
     "depth": 2**32 - 7,  # -7; clang 14 does not write down that an enum is signed
-    "pair": struct.pack("<II", 1, 2),
-    "numbers": struct.pack("<III", 10, 20, 30),
+    "pair": {"a": 1, "b": 2},
+    "numbers": (10, 20, 30),
     "seen": 0,
     "pointer": 0,
     "only": 5,
@@ -76,8 +76,8 @@ CHANGED = {
     "label": "a név of é",
     "mode": 3,
     "depth": 2**32 - 1,
-    "pair": bytes(range(8)),
-    "numbers": b"x" * 12,
+    "pair": {"a": 7, "b": 2**32 - 1},
+    "numbers": (1, 0, 2**32 - 1),
     "seen": 17,
     "pointer": 2**63,
     "kept": 78,
@@ -90,9 +90,12 @@ def test_variables_have_the_values_of_the_c_source(variables, handle, state):
         handle.load()
         variables.loaded(handle)
     assert dict(variables) == INITIAL
-    assert {name: type(value) for name, value in variables.items()} == {
-        name: type(value) for name, value in INITIAL.items()
+    kinds = {**{name: type(value) for name, value in INITIAL.items()}, "pair": Record, "mode": Named, "depth": Named}
+    assert {name: type(value) for name, value in variables.items() if name != "pair"} == {
+        name: kind for name, kind in kinds.items() if name != "pair"
     }
+    assert isinstance(variables["pair"], Record)
+    assert (variables["mode"].name, variables["pair"].b) == ("ALL", 2)
     assert len(variables) == len(INITIAL)
     assert "yes" in variables
     assert "site_a" not in variables
@@ -111,7 +114,11 @@ def test_what_is_written_after_load_is_what_the_kernel_reads_and_its_neighbours_
     if name in shapes:
         packed = struct.pack("<" + shapes[name], CHANGED[name])
     else:
-        packed = {"label": "a név of é".encode().ljust(16, b"\0")}.get(name, CHANGED[name])
+        packed = {
+            "label": "a név of é".encode().ljust(16, b"\0"),
+            "pair": struct.pack("<II", 7, 2**32 - 1),
+            "numbers": struct.pack("<III", 1, 0, 2**32 - 1),
+        }[name]
     assert handle.kernel_reads(name, len(packed)) == packed
 
 
@@ -148,7 +155,8 @@ def test_constants_are_set_before_load_and_are_constants_after_it(variables, han
         ("first", 1.5),
         ("first", "7"),
         ("half", "x"),
-        ("mode", "ALL"),
+        ("mode", "EVERYTHING"),
+        ("mode", -1),
         ("label", "x" * 16),
         ("label", "é" * 8),
         ("label", 3),
@@ -157,8 +165,13 @@ def test_constants_are_set_before_load_and_are_constants_after_it(variables, han
         ("label", None),
         ("path", b"12345678"),
         ("pair", b"1234567"),
-        ("pair", (1, 2)),
-        ("numbers", [1, 2, 3]),
+        ("pair", (1, 2, 3)),
+        ("pair", {"c": 1}),
+        ("pair", {"a": -1}),
+        ("pair", 1),
+        ("numbers", [1, 2]),
+        ("numbers", [1, 2, "3"]),
+        ("numbers", {3: 1}),
         ("half", 1e300),
     ],
 )
@@ -167,6 +180,40 @@ def test_a_value_that_does_not_fit_is_refused_and_changes_nothing(variables, nam
         set_before_load(variables, {name: value})
     assert caught.value.hint
     assert dict(variables) == INITIAL
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "after"),
+    [
+        ("pair", {"a": 5}, (5, 0)),  # what is left out is 0, as in C
+        ("pair", (5, 6), (5, 6)),
+        ("pair", struct.pack("<II", 5, 6), (5, 6)),
+        ("numbers", [1, 2, 3], (1, 2, 3)),
+        ("numbers", {1: 7}, (0, 7, 0)),
+        ("mode", "ON", 3),
+        ("mode", 4, 4),
+        ("half", 2, 2.0),
+    ],
+)
+def test_structs_arrays_and_enums_are_written_from_what_resembles_them(loaded, handle, name, value, after):
+    loaded[name] = value
+    assert dict(loaded) == {**INITIAL, name: after}
+    shape = {"pair": "<2I", "numbers": "<3I", "mode": "<I", "half": "<f"}[name]
+    values = after if isinstance(after, tuple) else (after,)
+    assert handle.kernel_reads(name, struct.calcsize(shape)) == struct.pack(shape, *values)
+
+
+def test_a_value_that_does_not_fit_after_load_is_a_map_error_that_names_the_field(loaded):
+    with pytest.raises(MapError, match=r"pair.a: -1 does not fit into u32") as caught:
+        loaded["pair"] = {"a": -1}
+    assert caught.value.hint == "give a number from 0 to 4,294,967,295"
+    with pytest.raises(MapError, match="'c' is no field of struct pair") as caught:
+        loaded["pair"] = {"c": 1}
+    assert "fields are a, b" in caught.value.hint
+    with pytest.raises(MapError, match="'ALLL' is no name of enum mode") as caught:
+        loaded["mode"] = "ALLL"
+    assert caught.value.hint == "did you mean ALL?"
+    assert dict(loaded) == INITIAL
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, False), (1, True), (True, True)])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import mmap
-import struct
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..btf import Btf, Kind, variables
+from ..btf import Btf, variables
 from ..engines.base import Handle
-from ..errors import CellError, DecodeError, SessionError
+from ..errors import CellError, DecodeError, MapError, SessionError
 from ..similar import nearest
+from ._values import TextNode
+from .codec import Codec, sized, typed
 
 _SECTIONS = (".rodata", ".data", ".bss")
 _LOSS_SECTION = ".data.ebpflab"  # the prelude's, see ebpflab.losses
@@ -22,9 +23,12 @@ _BPF_F_MMAPABLE = 1 << 10
 class _Variable:
     section: str
     offset: int
-    size: int
-    format: str  # of the struct module; "" when the type is no scalar
+    codec: Codec
     c_type: str
+
+    @property
+    def place(self) -> slice:
+        return slice(self.offset, self.offset + self.codec.size)
 
 
 class _Section:
@@ -51,12 +55,16 @@ class Variables(MutableMapping[str, Any]):
 
     Variables of ``.data`` and ``.bss`` can be read and written at any time; ``const volatile`` ones
     (``.rodata``) are set before the program is loaded and are constants to the verifier from then on.
-    Scalars are Python numbers and bools, arrays of ``char`` are str, anything else is bytes.
+    Scalars are Python numbers and bools, arrays of ``char`` are str, other arrays tuples, structs records: see
+    :mod:`ebpflab.maps.codec`. What is read is a copy, so a struct is assigned as a whole, and fields that are left
+    out become 0: ``s.vars["config"] = {"pid": 1}``. Programs may run meanwhile, and see it half written.
 
     Raises
     ------
     KeyError
         For a name that the program does not define.
+    MapError
+        When a value does not fit the variable's type.
     SessionError
         When a constant is written after load, or the session is closed.
 
@@ -77,7 +85,7 @@ class Variables(MutableMapping[str, Any]):
                 continue
             self._sections[info.name] = _Section(handle, info.name)
             for name, type_id, offset, size in variables(btf, info.name):
-                self._variables[name] = _Variable(info.name, offset, size, _format(btf, type_id), btf.c_type(type_id))
+                self._variables[name] = _Variable(info.name, offset, _codec(btf, type_id, size), btf.c_type(type_id))
 
     def loaded(self, handle: Handle) -> None:
         # From here on the kernel's copy is the real one.
@@ -93,10 +101,7 @@ class Variables(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         variable = self._find(name)
-        raw = bytes(self._bytes(variable)[variable.offset : variable.offset + variable.size])
-        if variable.format == "s":
-            return raw.split(b"\0")[0].decode("utf-8", "replace")
-        return struct.unpack(variable.format, raw)[0] if variable.format else raw
+        return variable.codec.decode(bytes(self._bytes(variable)[variable.place]))
 
     def __setitem__(self, name: str, value: Any) -> None:
         variable = self._find(name)
@@ -105,7 +110,7 @@ class Variables(MutableMapping[str, Any]):
                 f"{name} is a constant of the loaded program",
                 hint=f"set it at load: ebpflab.load(..., vars={{'{name}': ...}}) or %%bpf --var {name}=...",
             )
-        self._bytes(variable)[variable.offset : variable.offset + variable.size] = _pack(name, variable, value)
+        self._bytes(variable)[variable.place] = _pack(name, variable, value)
 
     def __delitem__(self, name: str) -> None:
         raise SessionError("global variables of a program cannot be deleted")
@@ -146,37 +151,21 @@ def set_before_load(variables_: Variables, values: Mapping[str, Any]) -> None:
         except KeyError as error:
             known = ", ".join(variables_) or "none"
             raise CellError(str(error.args[0]), hint=f"global variables of this cell: {known}") from None
-        except (struct.error, OverflowError, TypeError, ValueError, DecodeError) as error:
-            raise CellError(f"--var {name}={value!r}: {error}", hint="give a value of the variable's C type") from error
+        except MapError as error:
+            hint = error.hint or "give a value of the variable's C type"
+            raise CellError(f"--var {name}={value!r}: {error.what}", hint=hint) from None
 
 
-def _format(btf: Btf, type_id: int) -> str:
-    # The struct module's letter for a scalar type, "s" for text, "" for anything else.
-    found = btf.strip(type_id)
-    size = btf.sizeof(found.id)
-    if found.kind is Kind.ARRAY:
-        element = btf.strip(found.type_id)
-        return "s" if element.kind is Kind.INT and element.size == 1 and element.name == "char" else ""
-    if found.kind is Kind.FLOAT:
-        return {4: "<f", 8: "<d"}.get(size, "")
-    if found.kind is Kind.INT and found.boolean:
-        return "?"
-    if found.kind in (Kind.INT, Kind.ENUM, Kind.ENUM64, Kind.PTR):
-        letter = {1: "b", 2: "h", 4: "i", 8: "q"}.get(size, "")
-        return f"<{letter if found.signed else letter.upper()}" if letter else ""
-    return ""
+def _codec(btf: Btf, type_id: int, size: int) -> Codec:
+    try:
+        return typed(btf, type_id)
+    except DecodeError:  # a type that no column can show, such as a flexible array; its bytes can be read
+        return sized(size)
 
 
 def _pack(name: str, variable: _Variable, value: Any) -> bytes:
-    if variable.format == "s":
-        if not isinstance(value, (str, bytes)):  # bytes(3) would be three NULs
-            raise TypeError(f"{name} is {variable.c_type}: give text in quotes, such as '{value}'")
-        data = value.encode() if isinstance(value, str) else value
-        if len(data) >= variable.size:
-            raise ValueError(f"{len(data)} bytes do not fit into {variable.c_type}")
-        return data.ljust(variable.size, b"\0")
-    if variable.format:
-        return struct.pack(variable.format, value)
-    if not isinstance(value, bytes) or len(value) != variable.size:
-        raise ValueError(f"{name} is {variable.c_type}: give exactly {variable.size} bytes")
-    return value
+    data = variable.codec.encode(value, name)
+    if isinstance(variable.codec.node, TextNode) and data[-1]:
+        # In a map such text may be a key that is compared; a program reads a variable up to its NUL.
+        raise MapError(f"{name}: {value!r} does not fit into {variable.c_type} with the NUL that ends it")
+    return data

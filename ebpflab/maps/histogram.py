@@ -1,0 +1,187 @@
+"""Maps of log2 slots: found, read, printed and drawn.
+
+Slot i counts values from 2^i to 2^(i+1) - 1, and slot 0 also those that are 0: the convention of libbpf-tools
+(``print_log2_hist()`` in trace_helpers.c there).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MapError
+from . import table
+from ._entries import Entries
+from ._structs import StructNode
+from ._values import ArrayNode, IntegerNode, Node
+from .facts import Facts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+MOST_SLOTS = 64  # a 64-bit value has no more
+_NAMED = re.compile(r"(^|_)(slots?|hists?|histograms?|dist|buckets)(_|$)", re.IGNORECASE)
+_WIDEST = 40  # characters of a bar of text
+_UNITS = ("", "K", "M", "G", "T", "P", "E")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where the counts are: from `offset` in a value `count` integers of dtype; `keyed` if each entry has its own."""
+
+    offset: int
+    count: int
+    dtype: np.dtype[Any]
+    keyed: bool
+
+
+def find(facts: Facts) -> Slots | None:
+    """Return where a map has log2 slots, or None if it does not look like a histogram."""
+    if facts.value is None or facts.key is None:
+        return None
+    node = facts.value.node
+    named = bool(_NAMED.search(facts.name))
+    if isinstance(node, StructNode):
+        found = [f for f in node.fields if _NAMED.search(f.name) and _is_slots(f.node)]
+        return _slots(found[0].node, found[0].at) if len(found) == 1 else None
+    if isinstance(node, ArrayNode):
+        return _slots(node, 0) if named and _is_slots(node) else None
+    if isinstance(node, IntegerNode) and named and facts.type.full and 2 <= facts.max_entries <= MOST_SLOTS:
+        return Slots(0, facts.max_entries, facts.value.record.dtype, keyed=False)
+    return None
+
+
+def _is_slots(node: Node) -> bool:
+    if not (isinstance(node, ArrayNode) and isinstance(node.element, IntegerNode)):
+        return False
+    return node.element.size <= 8 and 2 <= node.length <= MOST_SLOTS
+
+
+def _slots(node: Node, offset: int) -> Slots:
+    assert isinstance(node, ArrayNode)
+    assert isinstance(node.element, IntegerNode)
+    return Slots(offset, node.length, node.element.dtype, keyed=True)
+
+
+def counts(facts: Facts, entries: Entries) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    """Return raw keys and counts, (histograms, slots), of all CPUs together; raises MapError if it is no histogram."""
+    slots = find(facts)
+    if slots is None:
+        raise _no_histogram(facts)
+    values = table.spread(facts, entries.values) if facts.type.per_cpu else entries.values
+    width = slots.count if slots.keyed else 1
+    part = np.ascontiguousarray(values[:, slots.offset : slots.offset + width * slots.dtype.itemsize])
+    each = part.view(slots.dtype).reshape(len(entries.keys), facts.cpus, width).sum(axis=1, dtype=np.uint64)
+    return (entries.keys, each) if slots.keyed else (entries.keys[:1], each.reshape(1, slots.count))
+
+
+def _no_histogram(facts: Facts) -> MapError:
+    what = f"{facts.name} is no histogram of log2 slots: its values are {facts.value.c_type if facts.value else 'none'}"
+    hint = (
+        "give the value a member such as __u32 slots[27], or call an array map of integers hist; "
+        "df() has the plain entries"
+    )
+    return MapError(what, hint=hint)
+
+
+def bounds(slots: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return the lowest and the highest value of each slot."""
+    low = np.uint64(1) << np.arange(slots, dtype=np.uint64)
+    high = low + (low - np.uint64(1))
+    low[0] = 0
+    return low, high
+
+
+def frame(facts: Facts, entries: Entries) -> pd.DataFrame:
+    """Return a row for each slot up to the last that is used: the key's columns, low, high, count."""
+    import pandas as pd
+
+    keys, found = counts(facts, entries)
+    slots = find(facts)
+    assert slots is not None
+    assert facts.key is not None
+    used = [_last_used(row) + 1 for row in found]
+    low, high = bounds(slots.count)
+    own = {
+        "low": np.concatenate([low[:n] for n in used] or [low[:0]]),
+        "high": np.concatenate([high[:n] for n in used] or [high[:0]]),
+        "count": np.concatenate([row[:n] for row, n in zip(found, used, strict=True)] or [low[:0]]),
+    }
+    by_key = table.key_columns(facts.key, np.repeat(keys, used, axis=0)) if slots.keyed and not _single(facts) else {}
+    return pd.DataFrame(table.named(by_key, {}, own))
+
+
+def _single(facts: Facts) -> bool:
+    return facts.type.full and facts.max_entries == 1
+
+
+def _last_used(row: NDArray[np.uint64]) -> int:
+    (used,) = np.nonzero(row)
+    return int(used[-1]) if len(used) else -1
+
+
+def lines(facts: Facts, entries: Entries, most: int) -> list[str]:
+    """Return the histograms as text, at most that many of them, each under its key."""
+    keys, found = counts(facts, entries)
+    slots = find(facts)
+    assert slots is not None
+    shown: list[str] = []
+    for key, row in list(zip(keys, found, strict=True))[:most]:
+        if slots.keyed and not _single(facts) and facts.key is not None:
+            shown.append(f"{facts.key.decode(key.tobytes())!r}:")
+        shown += _bars(row)
+    if len(found) > most:
+        shown.append(f"... and {len(found) - most} more")
+    return shown
+
+
+def _bars(row: NDArray[np.uint64]) -> list[str]:
+    (used,) = np.nonzero(row)
+    if not len(used):
+        return ["(empty)"]
+    most, shown = int(row.max()), []
+    for i in range(int(used[0]), int(used[-1]) + 1):
+        count = int(row[i])
+        bar = "@" * (count * _WIDEST // most)
+        shown.append(f"{label(i):<14} {count:>10} |{bar:<{_WIDEST}}|")
+    return shown
+
+
+def label(slot: int) -> str:
+    """Return a slot as bpftrace shows it: ``[1K, 2K)``; the first is ``[0, 1]``."""
+    return f"[{short(1 << slot)}, {short(2 << slot)})" if slot else "[0, 1]"
+
+
+def short(power: int) -> str:
+    """Return a power of two as people read it: 512, 1K, 2M."""
+    step = (power.bit_length() - 1) // 10
+    return f"{power >> 10 * step}{_UNITS[step]}" if step < len(_UNITS) else f"{power:.3g}"
+
+
+def plot(facts: Facts, entries: Entries, *, units: str, key: bytes | None, ax: Axes | None) -> Axes:
+    """Draw the sum of all histograms of a map, or the one of a key."""
+    import matplotlib.pyplot as plt
+
+    keys, found = counts(facts, entries)
+    if key is not None:
+        chosen = (keys == np.frombuffer(key, np.uint8)).all(axis=1)
+        if not chosen.any():
+            raise KeyError(f"{facts.name} has no entry of this key")
+        found = found[chosen]
+    row = found.sum(axis=0)
+    (used,) = np.nonzero(row)
+    first, last = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
+    places = np.arange(first, last + 1)
+    if ax is None:
+        _, ax = plt.subplots()
+    ax.bar(places, row[first : last + 1], width=0.9)
+    ax.set_xticks(places, [short(1 << int(i)) if i else "0" for i in places], rotation=45 if len(places) > 12 else 0)
+    ax.set_xlabel(f"at least, {units}" if units else "at least")
+    ax.set_ylabel("count")
+    ax.set_title(facts.name)
+    return ax
