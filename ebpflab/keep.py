@@ -1,4 +1,4 @@
-"""How much a stream keeps: rows, bytes or seconds."""
+"""How much a stream keeps, in rows, bytes or seconds, and how large a buffer is."""
 
 from __future__ import annotations
 
@@ -89,3 +89,23 @@ class Keep:
         if unit.lower() in _BYTES:
             return cls(bytes=int(number * _BYTES[unit.lower()]))
         raise CellError(f"cannot keep {text!r}: no unit is called {unit!r}", hint=_HINT)
+
+
+def buffer_bytes(text: str | int) -> int:
+    """Read the size of a buffer as users write it: ``"64MiB"``, ``"16MB"``, or a number of bytes.
+
+    Raises
+    ------
+    CellError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> buffer_bytes("64MiB")
+    67108864
+    """
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d*)?)\s*([A-Za-z]*)\s*", str(text))
+    unit = (match[2] or "b").lower() if match else ""
+    if match is None or unit not in _BYTES or not float(match[1]):
+        raise CellError(f"{text!r} is not the size of a buffer", hint="bytes: 64MiB, 16MB or 1048576")
+    return int(float(match[1]) * _BYTES[unit])

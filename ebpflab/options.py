@@ -26,6 +26,7 @@ class Options:
     vars: dict[str, Any] = field(default_factory=dict)
     keep: str | None = None
     events: dict[str, str] = field(default_factory=dict)
+    buffers: dict[str, str] = field(default_factory=dict)
     attach: bool = True
     unsafe: bool = False
 
@@ -83,7 +84,8 @@ def parser() -> argparse.ArgumentParser:
     add("--attach", action="append", default=[], metavar="SECTION=TARGET", help="attach this program to another target")
     add("--var", action="append", default=[], metavar="X=1", help="set a global variable before the program is loaded")
     add("--keep", metavar="1e6|200MB|60s", help="how much history to keep: rows, bytes or seconds (default 1e6 rows)")
-    add("--event", action="append", default=[], metavar="MAP=STRUCT", help="the record type of a ring buffer")
+    add("--event", action="append", default=[], metavar="MAP=STRUCT", help="the record type of a buffer")
+    add("--buffer", action="append", default=[], metavar="MAP=64MiB", help="the size of a ring or perf buffer")
     add("--no-attach", dest="attach_now", action="store_false", help="load and verify only")
     add("--unsafe", action="store_true", help="allow helpers that can harm the machine")
     return p
@@ -129,6 +131,7 @@ def parse(line: str) -> Options:
         vars={k: value(v) for k, v in _pairs(args.var, "--var", "NAME=VALUE").items()},
         keep=args.keep,
         events=_pairs(args.event, "--event", "MAP=STRUCT"),
+        buffers=_pairs(args.buffer, "--buffer", "MAP=SIZE"),
         attach=args.attach_now,
         unsafe=args.unsafe,
     )

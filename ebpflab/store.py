@@ -69,6 +69,7 @@ class RecordStore:
         self._received = self._received_bytes = self._discarded = 0
         self._evicted = self._cleared = self._held_bytes = 0
         self._closed = False
+        self._listeners: list[Callable[[], None]] = []
 
     def reserve(self, minimum: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.uint32]]:
         """Return where the writer may put the next records: their bytes, packed, and their lengths.
@@ -118,18 +119,23 @@ class RecordStore:
                 self._append(lens, nbytes, length, clock_offset_ns)
                 self._mark(now)
             self._expire(now)
-            self._changed.notify_all()
+            self._tell()
 
     def close(self) -> None:
         """Say that nothing more will come and wake whoever waits; what is held stays readable."""
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
+            self._tell()
 
     @property
     def closed(self) -> bool:
         """Whether the writer has finished."""
         return self._closed
+
+    @property
+    def received(self) -> int:
+        """Rows that have arrived so far."""
+        return self._received
 
     def counters(self) -> Counters:
         """Return all counters as of one moment."""
@@ -153,6 +159,15 @@ class RecordStore:
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._received >= count, timeout)
             return self._received >= count
+
+    def listen(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Have `tell` called, in the writer's thread, whenever rows arrive or the stream ends; returns what ends that.
+
+        It must be quick, must not raise and must not call this store: its lock is held meanwhile.
+        """
+        with self._changed:
+            self._listeners.append(tell)
+        return lambda: self._forget(tell)
 
     def clear(self) -> None:
         """Forget the rows held; they count as cleared, not as evicted, and the other counters go on."""
@@ -179,7 +194,16 @@ class RecordStore:
             self._expire(self._clock())
             return tuple(self._pieces), self._counters()
 
+    def _forget(self, tell: Callable[[], None]) -> None:
+        with self._changed:
+            self._listeners.remove(tell)
+
     # All below runs under the lock.
+
+    def _tell(self) -> None:
+        self._changed.notify_all()
+        for listener in self._listeners:
+            listener()
 
     def _rows(self) -> int:
         return self._received - self._evicted - self._cleared
@@ -330,6 +354,15 @@ class Cursor:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until there is a row to read; False if `timeout` seconds or the stream ended before."""
         return not self._closed and self._store.wait_for(self._next + 1, timeout)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come: the stream has ended, or this cursor is closed."""
+        return self._closed or self._store.closed
+
+    def listen(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Have `tell` called at every arrival; see :meth:`RecordStore.listen`."""
+        return self._store.listen(tell)
 
     def close(self) -> None:
         """Stop reading: later reads are empty."""

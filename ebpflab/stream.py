@@ -1,28 +1,26 @@
-"""Draining BPF ring buffers: one thread for a session, bounded batches, no Python object for an event.
+"""Draining event buffers: one thread for a session, bounded batches, no Python object for an event.
 
-The protocol is that of ``kernel/bpf/ringbuf.c`` (Linux 5.8). A :class:`RingBuffer` is one mapped ring; a
-:class:`Drain` is the thread that moves what its rings hold into sinks, usually a
+A :class:`Source` is a buffer that the kernel fills (:mod:`ebpflab.ringbuf`, :mod:`ebpflab.perfbuf`,
+:mod:`ebpflab.merge`); a :class:`Drain` is the thread that moves what its sources hold into sinks, usually a
 :class:`~ebpflab.store.RecordStore`. Both know file descriptors and bytes, nothing of what the bytes mean.
 """
 
 from __future__ import annotations
 
-import mmap
+import contextlib
 import os
 import select
 import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from . import _native
 from ._native import Status, Walk
 from .errors import EbpflabError, SessionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
 _WAIT = 0.1  # seconds: the tail of a stream whose program asks for no wakeup arrives at most this late
@@ -53,143 +51,91 @@ class Sink(Protocol):
         """Learn that nothing more will come."""
 
 
-class RingBuffer:
-    """One BPF ring buffer, mapped; it starts where the ring's own consumer position stands.
+class Part(Protocol):
+    """What fills up on its own: one ring. A source has one or several, and is drained at the pace of the fastest."""
 
-    Parameters
-    ----------
-    fd
-        The map's file descriptor; it stays the caller's.
-    max_entries
-        The map's size in bytes: a power of two and a multiple of the page size.
-    name
-        The map's name, for messages.
-    walker
-        ``"c"``, ``"numpy"`` or ``"auto"``, see :func:`ebpflab._native.walker`.
-
-    Raises
-    ------
-    EbpflabError
-        If the size is not one that a ring buffer can have, or the kernel refuses the mapping.
-
-    Examples
-    --------
-    >>> ring = RingBuffer(map_fd, 1 << 23, "events")
-    >>> ring.drain(RecordStore()).records
-    """
-
-    def __init__(self, fd: int, max_entries: int, name: str, *, walker: _native.Kind = "auto") -> None:
-        page = mmap.PAGESIZE
-        if max_entries < page or max_entries & (max_entries - 1):
-            raise EbpflabError(
-                f"ring buffer {name!r}: {max_entries} bytes is not a size that one can have",
-                stage="stream",
-                hint=f"max_entries has to be a power of two of at least {page} (one page)",
-            )
-        self.name, self.size = name, max_entries
-        self._fd = fd
-        try:
-            ours = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-            kernels = mmap.mmap(fd, page + 2 * max_entries, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
-        except (OSError, ValueError) as error:
-            raise EbpflabError(
-                f"ring buffer {name!r} of {max_entries} bytes cannot be mapped: {error}", stage="stream"
-            ) from error
-        # The arrays own the mappings, which go when the last of them does.
-        self._ring: _native.Ring | None = _native.Ring(
-            np.frombuffer(ours, np.uint64, 1),
-            np.frombuffer(kernels, np.uint64, 1),
-            np.frombuffer(kernels, np.uint8, 2 * max_entries, offset=page),
-        )
-        self._walk: _native.Walker | None = _native.walker(self._ring, walker)
-        self._lock = threading.Lock()  # a ring has one consumer
-        self._minimum = 1
-        self._delivered = int(self._ring.consumer[0])
-
-    def fileno(self) -> int:
-        """Return the map's file descriptor, which epoll finds readable while records wait."""
-        return self._fd
-
-    def drain(self, sink: Sink) -> Walk:
-        """Move one batch, as large as the sink's arrays, and say what was moved and why it ended.
-
-        Raises
-        ------
-        EbpflabError
-            If the ring is closed, or holds a record length that cannot be; then nothing is consumed.
-        """
-        with self._lock:
-            if self._ring is None or self._walk is None:
-                raise EbpflabError(f"ring buffer {self.name!r} is closed", stage="stream")
-            out, lens = sink.reserve(self._minimum)
-            walk = self._walk(out, lens)
-            if walk.status is Status.TORN:
-                raise EbpflabError(
-                    f"ring buffer {self.name!r} is torn: past position {self._ring.consumer[0]} a record is "
-                    "longer than what was written",
-                    stage="stream",
-                    hint="another process may be consuming the same ring; load the program again",
-                )
-            if walk.records or walk.discarded:
-                sink.commit(
-                    walk.records,
-                    walk.nbytes,
-                    monotonic_to_utc_offset(),
-                    time.monotonic(),
-                    discarded=walk.discarded,
-                    mixed=walk.mixed,
-                )
-            self._minimum = max(walk.next_length, 1)
-            self._delivered = int(self._ring.consumer[0])
-            return walk
+    @property
+    def size(self) -> int:
+        """How much it holds, in bytes."""
 
     @property
     def produced(self) -> int:
-        """The kernel's position: bytes reserved since the ring was made, headers and padding included."""
-        ring = self._ring
-        return self._delivered if ring is None else int(ring.producer[0])
-
-    @property
-    def delivered(self) -> int:
-        """The position up to which sinks have everything."""
-        return self._delivered
+        """Bytes that the kernel has put into it since it was made, headers and padding included."""
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes in the ring that no sink has yet, headers and padding included."""
-        return self.produced - self._delivered
+        """Bytes in it that nobody has taken yet."""
+
+
+class Source(Protocol):
+    """Where a drain takes records from: a ring buffer, or several rings behind one face.
+
+    ``size`` is in bytes, of each ring where there are several. The byte counters only grow, and headers and padding
+    are part of them.
+    """
+
+    name: str
+    size: int
+
+    def filenos(self) -> tuple[int, ...]:
+        """Return the file descriptors that epoll finds readable when there is something to take."""
+
+    def parts(self) -> Sequence[Part]:
+        """Return what fills up on its own."""
+
+    def drain(self, sink: Sink) -> Walk:
+        """Move one batch, as large as the sink's arrays, and say what was moved and why it ended."""
+
+    def finish(self, sink: Sink) -> None:
+        """Move what was taken from the kernel and is held back here, if anything; nothing is drained afterwards."""
+
+    @property
+    def produced(self) -> int:
+        """Bytes that the kernel has put into the buffer since it was made."""
+
+    @property
+    def delivered(self) -> int:
+        """A position: sinks have everything that was committed when `produced` stood there."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that no sink has yet; 0 means that there is nothing to drain."""
+
+    def pending_records(self) -> int:
+        """Count the records that no sink has yet, those that are still being written included."""
+
+    def lost_by_kernel(self) -> dict[int, int] | None:
+        """Return the records that the kernel says it refused, by CPU; None if it keeps no count."""
 
     def close(self) -> None:
-        """Unmap the ring; what it still holds stays in the kernel's map. Stop its :class:`Drain` first."""
-        with self._lock:
-            self._walk = self._ring = None
+        """Give the memory back. Stop the :class:`Drain` first."""
 
 
 class Drain:
-    """The thread that moves what rings hold into sinks, a bounded batch from each in turn.
+    """The thread that moves what sources hold into sinks, a bounded batch from each in turn.
 
     Parameters
     ----------
     sinks
-        The sink of each ring; several rings may share one. The drain closes them when it ends.
+        The sink of each source; several sources may share one. The drain closes them when it ends.
     name
         The session's name; the thread is called ``ebpflab-drain-NAME``.
 
     Raises
     ------
     EbpflabError
-        If a ring's file descriptor cannot be waited for.
+        If a source's file descriptor cannot be waited for.
 
     Examples
     --------
-    >>> drain = Drain({ring: store}, name="opens")
+    >>> drain = Drain({source: store}, name="opens")
     >>> drain.start(); drain.flush(); drain.stop()
     """
 
-    def __init__(self, sinks: Mapping[RingBuffer, Sink], *, name: str) -> None:
+    def __init__(self, sinks: Mapping[Source, Sink], *, name: str) -> None:
         self.name = name
         self._sinks = dict(sinks)
-        self._paused: set[RingBuffer] = set()
+        self._paused: set[Source] = set()
         self._pace = _Pace(self._sinks)
         self._turned = threading.Condition(threading.Lock())  # notified after every turn
         self._turns = 0
@@ -198,16 +144,18 @@ class Drain:
         self._error: Exception | None = None
         self._reported = False
         self._thread: threading.Thread | None = None
+        self._hung: set[int] = set()  # descriptors that nothing will ever come from
         self._kick = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._kicked = select.poll()
         self._kicked.register(self._kick, select.POLLIN)
         self._epoll = select.epoll()
         try:
-            for fd in (self._kick, *(ring.fileno() for ring in self._sinks)):
-                self._epoll.register(fd, select.EPOLLIN)
+            self._epoll.register(self._kick, select.EPOLLIN)
+            for source in self._sinks:
+                self._watch(source)
         except OSError as error:
             self._end()
-            raise EbpflabError(f"cannot wait for the rings of {name!r}: {error}", stage="stream") from error
+            raise EbpflabError(f"cannot wait for the buffers of {name!r}: {error}", stage="stream") from error
 
     def start(self) -> None:
         """Start the thread.
@@ -224,9 +172,9 @@ class Drain:
         self._thread.start()
 
     def stop(self, timeout: float = 0.2) -> bool:
-        """Deliver what the rings hold, as far as `timeout` seconds allow, and end the thread.
+        """Deliver what the sources hold, as far as `timeout` seconds allow, and end the thread.
 
-        Returns whether everything that was committed before the call is in its sink, paused rings left out.
+        Returns whether everything that was committed before the call is in its sink, paused sources left out.
         A second call changes nothing.
 
         Raises
@@ -234,7 +182,7 @@ class Drain:
         EbpflabError
             If the thread had failed and no call has said so yet.
         """
-        targets = {ring: ring.produced for ring in self._active()}
+        targets = {source: source.produced for source in self._active()}
         if self._thread is None:
             self._end()
         else:
@@ -249,19 +197,19 @@ class Drain:
     def flush(self, timeout: float = 1.0) -> bool:
         """Wait until everything committed before this call is in its sink; False if `timeout` came first.
 
-        Paused rings are left out. A record that is reserved but not committed holds back those behind it.
+        Paused sources are left out. A record that is reserved but not committed holds back those behind it.
 
         Raises
         ------
         EbpflabError
             If the thread has failed.
         """
-        targets = {ring: ring.produced for ring in self._active()}
+        targets = {source: source.produced for source in self._active()}
         self._await(lambda: _delivered(targets), timeout)
         return _delivered(targets)
 
-    def pause(self, ring: RingBuffer, timeout: float = 1.0) -> None:
-        """Leave `ring` alone from now on; once it is full the kernel refuses records.
+    def pause(self, source: Source, timeout: float = 1.0) -> None:
+        """Leave `source` alone from now on; once it is full the kernel refuses records.
 
         Raises
         ------
@@ -270,16 +218,18 @@ class Drain:
         """
         self._check()
         with self._turned:
-            if ring in self._paused or self._ended:
+            if source in self._paused or self._ended:
                 return
-            self._paused.add(ring)
-            self._epoll.unregister(ring.fileno())
+            self._paused.add(source)
+            for fd in source.filenos():
+                if fd not in self._hung:
+                    self._epoll.unregister(fd)
             turn = self._turns + 1  # the turn under way may still deliver, later ones do not
         if self._thread is not None:
             self._await(lambda: self._turns >= turn, timeout)
 
-    def resume(self, ring: RingBuffer) -> None:
-        """Drain a paused ring again.
+    def resume(self, source: Source) -> None:
+        """Drain a paused source again.
 
         Raises
         ------
@@ -288,15 +238,20 @@ class Drain:
         """
         self._check()
         with self._turned:
-            if ring not in self._paused or self._ended:
+            if source not in self._paused or self._ended:
                 return
-            self._paused.remove(ring)
-            self._epoll.register(ring.fileno(), select.EPOLLIN)
+            self._paused.remove(source)
+            self._watch(source)
         self._wake()
 
-    def _active(self) -> list[RingBuffer]:
+    def _watch(self, source: Source) -> None:
+        for fd in source.filenos():
+            if fd not in self._hung:
+                self._epoll.register(fd, select.EPOLLIN)
+
+    def _active(self) -> list[Source]:
         with self._turned:
-            return [ring for ring in self._sinks if ring not in self._paused]
+            return [source for source in self._sinks if source not in self._paused]
 
     def _check(self) -> None:
         if self._error is not None:
@@ -332,33 +287,44 @@ class Drain:
     def _rest(self, nap: float | None) -> None:
         # While a nap lasts the kernel need not wake us: it does so only for a record that we are waiting for.
         if nap is None:
-            kicked = any(fd == self._kick for fd, _ in self._epoll.poll(_WAIT))
+            ready = self._epoll.poll(_WAIT)
+            kicked = any(fd == self._kick for fd, _ in ready)
+            self._forget([fd for fd, state in ready if state & (select.EPOLLHUP | select.EPOLLERR)])
         else:
             kicked = bool(nap and self._kicked.poll(nap * 1000))
         if kicked:
             os.eventfd_read(self._kick)
 
+    def _forget(self, hung: Sequence[int]) -> None:
+        # A perf event of a CPU that went away stays "hung up" for ever: waiting for it would be spinning.
+        for fd in hung:
+            with self._turned, contextlib.suppress(FileNotFoundError):  # pause() may have been here first
+                self._hung.add(fd)
+                self._epoll.unregister(fd)
+
     def _turn(self) -> float | None:
-        # One batch of each ring. Returns for how long to rest: 0 not at all, None until there is something.
-        rings = self._active()
+        # One batch of each source. Returns for how long to rest: 0 not at all, None until there is something.
+        sources = self._active()
         hurry = False
-        for ring in rings:
-            if waiting := ring.pending_bytes:
-                walk = ring.drain(self._sinks[ring])
+        for source in sources:
+            if source.pending_bytes:
+                full = any(part.pending_bytes > _HURRY_FILL * part.size for part in source.parts())
+                walk = source.drain(self._sinks[source])
                 # A full ring is no reason to hurry while its next record is not committed.
-                moved = walk.records + walk.discarded > 0
-                hurry |= walk.status is Status.LIMIT or (moved and waiting > _HURRY_FILL * ring.size)
+                hurry |= walk.status is Status.LIMIT or (full and walk.records + walk.discarded > 0)
         with self._turned:
             self._turns += 1
             self._turned.notify_all()
-        return 0.0 if hurry else self._pace.nap(rings)
+        return 0.0 if hurry else self._pace.nap(sources)
 
     def _finish(self, deadline: float) -> None:
-        targets = {ring: ring.produced for ring in self._active()}
+        targets = {source: source.produced for source in self._active()}
         while not _delivered(targets) and time.monotonic() < deadline:
             nap = self._turn()
             if nap:
-                time.sleep(_NAP_SHORTEST)  # a record is reserved and not committed yet
+                time.sleep(_NAP_SHORTEST)  # a record is reserved and not committed yet, or held back
+        for source, sink in self._sinks.items():
+            source.finish(sink)
 
     def _end(self) -> None:
         with self._turned:
@@ -376,16 +342,16 @@ class _Pace:
     # How long to let data pile up before the next turn: until the fastest ring is _NAP_FILL full. A reader
     # that is always caught up is slower, because the kernel then wakes it for every record.
 
-    def __init__(self, rings: Iterable[RingBuffer]) -> None:
-        self._seen = {ring: ring.produced for ring in rings}
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._seen = {part: part.produced for source in sources for part in source.parts()}
         self._since = time.monotonic()
         self._last = 0.0
 
-    def nap(self, rings: Sequence[RingBuffer]) -> float | None:
+    def nap(self, sources: Sequence[Source]) -> float | None:
         now = time.monotonic()
-        produced = {ring: ring.produced for ring in rings}
-        filled = max(((produced[ring] - self._seen[ring]) / ring.size for ring in rings), default=0.0)
-        waiting = any(ring.pending_bytes for ring in rings)
+        produced = {part: part.produced for source in sources for part in source.parts()}
+        filled = max(((count - self._seen[part]) / part.size for part, count in produced.items()), default=0.0)
+        waiting = any(source.pending_bytes for source in sources)
         wanted = _NAP_FILL * (now - self._since) / filled if filled else _NAP_LONGEST
         self._seen |= produced
         self._since = now
@@ -397,8 +363,8 @@ class _Pace:
         return self._last
 
 
-def _delivered(targets: Mapping[RingBuffer, int]) -> bool:
-    return all(ring.delivered >= target for ring, target in targets.items())
+def _delivered(targets: Mapping[Source, int]) -> bool:
+    return all(source.delivered >= target for source, target in targets.items())
 
 
 def monotonic_to_utc_offset(samples: int = 5) -> int:

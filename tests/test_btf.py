@@ -191,6 +191,11 @@ def test_map_definitions_are_those_of_the_source():
         "perf": (4, None, None, None),
         "outer": (12, 2, "u32", None),
     }
+    inner = found["outer"].inner
+    assert inner is not None
+    assert (inner.type, btf.c_type(inner.key_type_id), btf.c_type(inner.value_type_id)) == (1, "struct key", "u64")
+    assert inner.max_entries == 10240
+    assert [name for name, d in found.items() if d.inner] == ["outer"]
 
 
 def test_structs_are_those_that_have_a_name():

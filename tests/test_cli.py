@@ -85,6 +85,19 @@ def test_a_user_who_is_not_root_is_told_the_sudo_command(
     assert f"sudo apt-get update && sudo {' '.join(INSTALL)}" in capsys.readouterr().err
 
 
+def test_where_packages_may_be_lacking_it_goes_on_and_says_so(
+    machine: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cli.main(["setup", "--may-lack"]) == 0
+    printed = capsys.readouterr().out
+    assert "going on without clang: installing packages needs root" in printed
+    assert " ".join(INSTALL) in printed
+    assert machine["ran"] == []
+    monkeypatch.setattr(toolchain, "tools", lambda: [tool("venv", None)])
+    assert cli.main(["setup", "--may-lack"]) == 1  # without it there is nothing to run
+
+
 def test_an_installation_that_fails_is_one_error_and_exit_code_1(
     machine: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sections import CPUS, DATA, FakeHandle, offset_of
 
 from ebpflab.btf import Btf
-from ebpflab.losses import LossCounters
+from ebpflab.losses import LossCounters, Losses
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +102,106 @@ def test_without_sites_nothing_was_lost_if_the_prelude_counts_and_else_nobody_kn
     counters.close()
     assert counters.of("events") == lost
     handle.close()
+
+
+# --- Over time ------------------------------------------------------------------------------------------------
+
+SECOND = 1_000_000_000
+MIB = 1 << 20
+
+
+class Watched:
+    """Losses whose counters and clock the test turns."""
+
+    def __init__(self, cpus=2):
+        self.counts, self.now = [0] * cpus, 0
+        self.losses = Losses(lambda: list(self.counts), clock=lambda: self.now)
+
+    def at(self, seconds, *lost, received=0):
+        self.now = int(seconds * SECOND)
+        self.counts = [a + b for a, b in zip(self.counts, lost or [0] * len(self.counts), strict=True)]
+        self.losses.look(received)
+
+
+@pytest.fixture
+def watched():
+    return Watched()
+
+
+def test_a_gap_lies_between_the_last_look_without_loss_and_the_one_that_found_it(watched):
+    watched.at(1, received=100)
+    watched.at(2, 3, 4, received=250)
+    watched.at(3, received=300)
+    watched.at(4, 0, 11, received=400)
+    assert watched.losses.gaps() == [(1 * SECOND, 2 * SECOND, 250, (3, 4)), (3 * SECOND, 4 * SECOND, 400, (0, 11))]
+    assert (watched.losses.total(), watched.losses.per_cpu()) == (18, (3, 15))
+
+
+def test_the_frame_of_gaps_has_a_row_for_each_cpu_that_lost(watched):
+    watched.at(1)
+    watched.at(2, 3, 4, received=250)
+    watched.at(3, 0, 11, received=400)
+    frame = watched.losses.df()
+    assert list(frame.columns) == ["start", "end", "row", "cpu", "lost"]
+    assert frame[["row", "cpu", "lost"]].values.tolist() == [[250, 0, 3], [250, 1, 4], [400, 1, 11]]
+    assert str(frame["start"].dtype) == "datetime64[ns, UTC]"
+    assert frame["start"].astype("int64").tolist() == [SECOND, SECOND, 2 * SECOND]
+
+
+def test_a_frame_without_gaps_has_the_same_columns(watched):
+    frame = watched.losses.df()
+    assert len(frame) == 0
+    assert str(frame["end"].dtype) == "datetime64[ns, UTC]"
+
+
+def test_losses_of_one_moment_are_one_gap(watched):
+    for step in range(7):
+        watched.at(1 + step / 100, 1, 0, received=step)
+    (first, *later) = watched.losses.gaps()
+    assert (first.end - first.start) < 2 * SECOND
+    assert sum(sum(gap.lost) for gap in (first, *later)) == 7
+    assert len(later) <= 1
+
+
+def test_memory_stays_bounded_however_long_records_are_lost(watched):
+    for step in range(20_011):
+        watched.at(1 + step, 1, 2, received=step)
+        watched.at(1.5 + step, received=step)
+    gaps = watched.losses.gaps()
+    assert len(gaps) <= 4096
+    assert sum(gap.lost[0] for gap in gaps) == 20_011
+    assert sum(gap.lost[1] for gap in gaps) == 2 * 20_011
+    assert [gap.start for gap in gaps] == sorted(gap.start for gap in gaps)
+
+
+def test_where_nobody_counts_nothing_is_known():
+    losses = Losses(lambda: None)
+    losses.look(5)
+    assert (losses.total(), losses.gaps(), losses.advice("events", MIB, 32)) == (None, [], "")
+
+
+def test_the_advice_is_a_size_that_would_have_held_the_worst_stretch(watched):
+    watched.at(1)
+    watched.at(1.5, 10, 0)
+    watched.at(2)
+    watched.at(4, 1_000_000, 500_000)  # two seconds without a look
+    watched.at(4.001, 7, 0)
+    said = watched.losses.advice("events", 64 * MIB, 56)
+    # 64 MiB and 1,500,007 records of 56 bytes are 144 MiB: the next power of two is 256 MiB.
+    assert said == (
+        "1,500,007 records were lost within 2 s: 256MiB would have held them, 64MiB did not: --buffer events=256MiB"
+    )
+
+
+def test_no_buffer_is_advised_to_a_reader_that_is_too_slow(watched):
+    watched.at(1)
+    for step in range(1000):
+        watched.at(1 + step, 10_000_000, 0)
+    said = watched.losses.advice("events", 64 * MIB, 56)
+    assert "filter or add up in the program" in said
+    assert "--buffer" not in said
+
+
+def test_no_advice_without_a_loss(watched):
+    watched.at(1)
+    assert watched.losses.advice("events", 64 * MIB, 56) == ""

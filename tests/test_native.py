@@ -39,7 +39,8 @@ class Harness:
         self.ring = SyntheticRing(size, start=start, garbage=STALE)
         words = np.frombuffer(self.ring.memory, np.uint64)
         data = np.frombuffer(self.ring.memory, np.uint8, offset=2 * PAGE)
-        self.walker = _native.walker(Ring(words[:1], words[PAGE // 8 :][:1], data), kind)
+        mapped = Ring(words[:1], words[PAGE // 8 :][:1], data)
+        self.walker, self.count = _native.walker(mapped, kind), _native.counter(mapped, kind)
 
     def walk(self, capacity=1 << 16, max_records=1 << 12) -> tuple[Walk, list[bytes]]:
         # Guard bytes behind both arrays show a walker that writes past its bounds.
@@ -172,6 +173,7 @@ def test_a_length_that_cannot_be_stops_the_walk_and_moves_nothing(kind, word):
     h.ring.header(h.ring.reserve(48), word)  # 57 + 8 is rounded up past what was reserved
     assert h.walk()[0] == Walk(0, 0, 0, 0, False, Status.TORN)
     assert h.ring.consumed == 0
+    assert h.count() == 1
 
 
 def test_positions_that_are_further_apart_than_the_ring_is_large_are_torn(kind):
@@ -247,6 +249,7 @@ def test_any_sequence_of_producing_and_draining_equals_the_model(kind, actions, 
                     slots[-1].state, slots[-1].data = "sent", payload(number, a)
                     h.ring.submit(position, slots[-1].data)
         elif action == "drain":
+            assert h.count() == len(slots)
             want = expected_walk(slots, a, b)
             assert h.walk(capacity=a, max_records=b) == want
             assert h.ring.consumed == h.ring.produced - sum(slot.step for slot in slots)

@@ -14,7 +14,7 @@ from ebpflab.options import Options, duration, parse, parser, value
 
 def test_an_empty_line_asks_for_the_defaults():
     assert parse("") == parse("  \t ") == Options()
-    assert Options() == Options(None, "auto", None, False, {}, {}, None, {}, True, False)
+    assert Options() == Options(None, "auto", None, False, {}, {}, None, {}, {}, True, False)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ def test_an_empty_line_asks_for_the_defaults():
         ("--var X=1 --var y='a b' --var X=2", {"vars": {"X": 2, "y": "a b"}}),
         ("--keep 200MB", {"keep": "200MB"}),
         ("--event events=open_event", {"events": {"events": "open_event"}}),
+        ("--buffer events=64MiB --buffer more=1MB", {"buffers": {"events": "64MiB", "more": "1MB"}}),
         ("--no-attach", {"attach": False}),
         ("--unsafe", {"unsafe": True}),
     ],
@@ -43,7 +44,7 @@ def test_all_options_go_together_in_any_order():
     line = "--for 500ms --unsafe --event e=s --keep=60s opens --no-attach --watch --engine auto --var=n=0x10"
     line += " --attach 'uprobe=/bin/a b:f'"
     assert parse(line) == Options(
-        "opens", "auto", 0.5, True, {"uprobe": "/bin/a b:f"}, {"n": 16}, "60s", {"e": "s"}, False, True
+        "opens", "auto", 0.5, True, {"uprobe": "/bin/a b:f"}, {"n": 16}, "60s", {"e": "s"}, {}, False, True
     )
 
 

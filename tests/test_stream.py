@@ -11,8 +11,9 @@ import pytest
 from synthetic_ring import PAGE, SyntheticRing
 
 from ebpflab.errors import EbpflabError, SessionError
+from ebpflab.ringbuf import RingBuffer
 from ebpflab.store import Keep, RecordStore
-from ebpflab.stream import Drain, RingBuffer, monotonic_to_utc_offset
+from ebpflab.stream import Drain, monotonic_to_utc_offset
 
 
 class WakeableRing(RingBuffer):
@@ -23,8 +24,8 @@ class WakeableRing(RingBuffer):
         self.wakeup = os.eventfd(0, os.EFD_NONBLOCK)
         super().__init__(self.source.fd, size, "synthetic")
 
-    def fileno(self):
-        return self.wakeup
+    def filenos(self):
+        return (self.wakeup,)
 
     def output(self, *payloads):
         for payload in payloads:
@@ -99,6 +100,19 @@ def test_a_closed_ring_says_so(ring, store):
     with pytest.raises(EbpflabError, match="closed"):
         ring.drain(store)
     assert ring.pending_bytes == 0
+
+
+def test_a_ring_counts_the_records_that_no_sink_has(ring, store):
+    ring.output(*numbered(23))
+    busy = ring.source.reserve(8)
+    ring.source.discard(ring.source.reserve(8), 8)
+    assert ring.pending_records() == 25
+    RingBuffer.drain(ring, store)
+    assert (ring.pending_records(), ring.pending_bytes) == (2, 32)
+    ring.source.submit(busy, bytes(8))
+    RingBuffer.drain(ring, store)
+    assert ring.pending_records() == 0
+    assert ring.lost_by_kernel() is None
 
 
 def test_a_record_larger_than_what_is_left_of_a_slab_follows_in_the_next(ring):

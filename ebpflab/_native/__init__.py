@@ -1,8 +1,9 @@
-"""The walker that drains a BPF ring buffer, as compiled C and as numpy: same rules, same results.
+"""The walkers that drain the kernel's event buffers, as compiled C and as numpy: same rules, same results.
 
-``ringwalk.c`` is compiled at its first use into a private cache (:mod:`ebpflab._native.build`). Where nothing
-can compile it, x86-64 falls back to :mod:`ebpflab._native.vectorised`; other machines reorder plain loads, so
-there numpy alone would read payloads that are not there yet.
+``ringwalk.c`` (BPF ring buffers, here), ``perfwalk.c`` (:mod:`ebpflab._native.perf`) and ``merge.c``
+(:mod:`ebpflab._native.merging`) are compiled at their first use into a private cache
+(:mod:`ebpflab._native.build`). Where nothing can compile them, x86-64 falls back to numpy; other machines
+reorder plain loads, so there numpy alone would read payloads that are not there yet.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import ctypes
 import platform
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from ..errors import ToolMissingError
 
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Kind = Literal["auto", "c", "numpy"]
+T = TypeVar("T")
 
 
 class Status(IntEnum):
-    """Why a walk ended; the numbers are those of ``ringwalk.c``."""
+    """Why a walk ended; the numbers are those of ``ringwalk.c`` and ``perfwalk.c``."""
 
     EMPTY = 0  # everything was consumed, and a later record will wake a sleeper
     MORE = 1  # everything that was there at the start was consumed; more arrived meanwhile
@@ -41,6 +43,7 @@ class Walk(NamedTuple):
     next_length: int  # with LIMIT: the payload for which `out` had no room, else 0
     mixed: bool  # whether their lengths differ
     status: Status
+    lost: int = 0  # records that the kernel says it refused; only perf buffers tell
 
 
 class Ring(NamedTuple):
@@ -80,11 +83,44 @@ def walker(ring: Ring, kind: Kind = "auto") -> Walker:
     >>> walk = walker(Ring(consumer, producer, data))
     >>> walk(np.empty(1 << 20, np.uint8), np.empty(65536, np.uint32)).records
     """
+    from .vectorised import numpy_walker
+
+    return choose(kind, lambda library: _c_walker(ring, library), lambda: numpy_walker(ring))
+
+
+def counter(ring: Ring, kind: Kind = "auto") -> Callable[[], int]:
+    """Return the function that counts the records in `ring`, committed or still being written.
+
+    Parameters and errors are those of :func:`walker`.
+
+    Examples
+    --------
+    >>> counter(Ring(consumer, producer, data))()
+    23
+    """
+    from .vectorised import count
+
+    def c_counter(library: ctypes.PyDLL) -> Callable[[], int]:
+        function, native = library.ebpflab_ringcount, _c_ring(ring)
+        function.restype, function.argtypes = ctypes.c_uint64, (ctypes.POINTER(_CRing),)
+        return lambda _keep=ring: int(function(native))  # type: ignore[misc]
+
+    return choose(kind, c_counter, lambda: lambda: count(ring))
+
+
+def choose(kind: Kind, compiled: Callable[[ctypes.PyDLL], T], plain: Callable[[], T]) -> T:
+    """Return `compiled` applied to the library, or `plain` where that is asked for, or has to do and is safe.
+
+    Raises
+    ------
+    ToolMissingError
+        If there is no compiler and this machine's memory order rules numpy out.
+    """
     if kind != "numpy":
         from .build import load
 
         try:
-            return _c_walker(ring, load())
+            return compiled(load())
         except ToolMissingError:
             if kind == "c" or not numpy_is_safe():
                 raise
@@ -93,9 +129,7 @@ def walker(ring: Ring, kind: Kind = "auto") -> Walker:
             f"the numpy walker is only right on x86-64, this is {platform.machine()}",
             hint="apt install clang",
         )
-    from .vectorised import numpy_walker
-
-    return numpy_walker(ring)
+    return plain()
 
 
 def numpy_is_safe() -> bool:
@@ -123,6 +157,10 @@ class _CWalk(ctypes.Structure):
     )
 
 
+def _c_ring(ring: Ring) -> _CRing:
+    return _CRing(ring.consumer.ctypes.data, ring.producer.ctypes.data, ring.data.ctypes.data, ring.size - 1)
+
+
 def _c_walker(ring: Ring, library: ctypes.PyDLL) -> Walker:
     function = library.ebpflab_ringwalk
     function.restype = None
@@ -134,8 +172,7 @@ def _c_walker(ring: Ring, library: ctypes.PyDLL) -> Walker:
         ctypes.c_uint64,
         ctypes.POINTER(_CWalk),
     )
-    native = _CRing(ring.consumer.ctypes.data, ring.producer.ctypes.data, ring.data.ctypes.data, ring.size - 1)
-    result = _CWalk()
+    native, result = _c_ring(ring), _CWalk()
 
     # The default argument keeps the mappings alive: `native` holds bare addresses.
     def walk(out: NDArray[np.uint8], lens: NDArray[np.uint32], _keep: Ring = ring) -> Walk:

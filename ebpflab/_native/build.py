@@ -1,4 +1,4 @@
-"""Compiling and loading ``ringwalk.c``, and the care that loading code as root takes.
+"""Compiling and loading the C of this package as one library, and the care that loading code as root takes.
 
 The library is cached as ``~/.cache/ebpflab/native/<sha256>.so``; the name covers source, flags, compiler and
 machine. It is only loaded from a directory that nobody but us (or root) could have written to.
@@ -19,14 +19,14 @@ from pathlib import Path
 from .. import cache
 from ..errors import EbpflabError, ToolMissingError
 
-SOURCE = Path(__file__).with_name("ringwalk.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("ringwalk.c", "perfwalk.c", "merge.c"))
 FLAGS = ("-O2", "-shared", "-fPIC", "-ffreestanding", "-nostdlib")
 _HINT = "apt install clang"
 
 
 @functools.cache
 def load() -> ctypes.PyDLL:
-    """Return the compiled walker, compiling it first if the cache does not hold it.
+    """Return the compiled walkers, compiling them first if the cache does not hold them.
 
     Calls into it keep the GIL. A batch of a megabyte takes a fraction of a millisecond; to get the GIL back from
     a busy main thread takes five, so a reader that let go of it for every batch would starve.
@@ -43,7 +43,7 @@ def load() -> ctypes.PyDLL:
     """
     compiler = find_compiler()
     if compiler is None:
-        raise ToolMissingError("no C compiler for the ring buffer reader (clang, cc, gcc)", hint=_HINT)
+        raise ToolMissingError("no C compiler for the event buffer reader (clang, cc, gcc)", hint=_HINT)
     try:
         return _load_from(cache.directory("native"), compiler)
     except ToolMissingError:
@@ -71,7 +71,7 @@ def _load_from(directory: Path, compiler: Path) -> ctypes.PyDLL:
     except OSError as error:
         # Most likely a directory mounted noexec.
         raise ToolMissingError(
-            "the compiled ring buffer reader cannot be loaded",
+            "the compiled event buffer reader cannot be loaded",
             details=[str(error)],
             hint=f"remove {path}, or point EBPFLAB_CACHE at a directory that allows execution",
         ) from error
@@ -80,7 +80,8 @@ def _load_from(directory: Path, compiler: Path) -> ctypes.PyDLL:
 def _key(compiler: Path) -> str:
     version = compiler.stat()
     parts = (str(compiler), str(version.st_size), str(version.st_mtime_ns), platform.machine(), *FLAGS)
-    return hashlib.sha256("\0".join(parts).encode() + SOURCE.read_bytes()).hexdigest()
+    text = b"\0".join(source.read_bytes() for source in SOURCES)
+    return hashlib.sha256("\0".join(parts).encode() + text).hexdigest()
 
 
 def _compile(compiler: Path, path: Path) -> None:
@@ -88,11 +89,11 @@ def _compile(compiler: Path, path: Path) -> None:
     handle, temporary = tempfile.mkstemp(suffix=".so", prefix=".building-", dir=path.parent)
     os.close(handle)
     try:
-        command = [str(compiler), *FLAGS, "-o", temporary, str(SOURCE)]
+        command = [str(compiler), *FLAGS, "-o", temporary, *map(str, SOURCES)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise ToolMissingError(
-                f"{compiler.name} could not build the ring buffer reader",
+                f"{compiler.name} could not build the event buffer reader",
                 details=done.stderr.strip().splitlines()[:5],
                 hint=_HINT,
             )

@@ -89,3 +89,24 @@ void ebpflab_ringwalk(const struct ring *ring, uint8_t *out, uint64_t capacity, 
 		walk.status = settle(ring, position);
 	*result = walk;
 }
+
+// How many records are in the ring: committed, thrown away by the program, or still being written.
+uint64_t ebpflab_ringcount(const struct ring *ring)
+{
+	uint64_t position = __atomic_load_n(ring->consumer, __ATOMIC_ACQUIRE);
+	uint64_t end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+	uint64_t records = 0;
+
+	if (end - position > ring->mask + 1 || (position & 7))
+		return 0;
+	while (position != end) {
+		uint32_t header = __atomic_load_n((const uint32_t *)(ring->data + (position & ring->mask)), __ATOMIC_ACQUIRE);
+		uint64_t step = (HEADER + (uint64_t)(header & LENGTH_MASK) + 7) & ~UINT64_C(7);
+
+		if (step > end - position)
+			break;
+		records++;
+		position += step;
+	}
+	return records;
+}

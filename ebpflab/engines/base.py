@@ -29,7 +29,12 @@ class ProgramInfo:
 
 @dataclass(frozen=True)
 class MapInfo:
-    """One map of an object; ``internal`` for the sections of global variables (``.data``, ``.rodata``, ``.bss``)."""
+    """One map of an object; ``internal`` for the sections of global variables (``.data``, ``.rodata``, ``.bss``).
+
+    A map of ring buffers has an ``inner_type``, and once it is loaded a descriptor and a size in bytes of each ring.
+    A ring buffer that lies in such a map says so in ``held_by``. ``per_cpu_bytes`` is the size of each CPU's ring
+    where a buffer has several.
+    """
 
     name: str
     type: int
@@ -39,6 +44,11 @@ class MapInfo:
     flags: int
     internal: bool
     fd: int | None = None
+    inner_type: int = 0
+    inner_fds: tuple[int, ...] = ()
+    inner_sizes: tuple[int, ...] = ()
+    held_by: str = ""
+    per_cpu_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,9 @@ class Handle(Protocol):
 
     def initial(self, map_name: str) -> memoryview:
         """The initial bytes of a section of global variables, writable until load."""
+
+    def resize(self, map_name: str, size: int) -> None:
+        """Give an event buffer another size in bytes before load, of each CPU's ring where it has several."""
 
     def calls(self, program: str) -> frozenset[int]:
         """The numbers of the helpers that a program calls."""

@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .. import _libbpf
-from ..errors import AttachError, EbpflabError, SessionError
+from ..errors import AttachError, SessionError
 from ..inspectors import search
 from ..program_types import Section, Target, parse_section, parse_target
 from . import _libbpf_errors as explain
+from ._event_maps import EventMaps
 from ._older_libbpf import readable
+from ._program_info import loaded_info
 from .attach import ATTACH, Attachment, Request
 from .attach.aim import aim, aim_map
 from .attach.reap import reap
@@ -22,8 +24,7 @@ from .base import LinkInfo, MapInfo, ProgramInfo, TestResult, TestRun
 
 # Enough for the longest log the kernel writes. The pages are only reserved: a program that loads touches none.
 _LOG_SIZE = 128 << 20
-_RINGBUF = 27  # BPF_MAP_TYPE_RINGBUF, include/uapi/linux/bpf.h
-_STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS
+_STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
 _SOCK_MAPS = (15, 18)  # BPF_MAP_TYPE_SOCKMAP, BPF_MAP_TYPE_SOCKHASH
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _LOG_ALL_PATHS = 2  # BPF_LOG_LEVEL2, include/linux/bpf_verifier.h: level 1 forgets the paths that were fine
@@ -79,6 +80,7 @@ class LibbpfHandle:
             self._map_name(name, pointer): pointer
             for name, pointer in self._walk(self._lib.bpf_object__next_map, self._lib.bpf_map__name)
         }
+        self._event_maps = EventMaps(self._lib, self._maps)
         self.btf = self._read_btf()
         self._targets = dict(targets)
         self._loaded = False
@@ -103,6 +105,7 @@ class LibbpfHandle:
                 flags=lib.bpf_map__map_flags(p),
                 internal=lib.bpf_map__is_internal(p),
                 fd=lib.bpf_map__fd(p) if self._loaded else None,
+                **self._event_maps.facts(name),
             )
             for name, p in self._maps.items()
         ]
@@ -112,6 +115,19 @@ class LibbpfHandle:
         size = ct.c_size_t()
         address = self._lib.bpf_map__initial_value(self._maps[map_name], ct.byref(size))
         return memoryview((ct.c_char * size.value).from_address(address)).cast("B") if address else memoryview(b"")
+
+    def resize(self, map_name: str, size: int) -> None:
+        """Give an event buffer another size before load, in bytes; of one with a ring for each CPU, of each ring.
+
+        It becomes a power of two and a multiple of the page size, at least what was asked for.
+
+        Raises
+        ------
+        CellError
+            When the map is no event buffer, or none can have that size.
+        """
+        self._open()
+        self._event_maps.resize(map_name, size)
 
     def calls(self, program: str) -> frozenset[int]:
         """The helper numbers in a program's instructions (struct bpf_insn, include/uapi/linux/bpf.h)."""
@@ -144,11 +160,13 @@ class LibbpfHandle:
             status, lines, logs = self._load_object(level=0, names=list(self._programs)[:1])
         if status:
             raise explain.load_failed(-status, lines, "".join(logs.values()), self._aims())
+        self._event_maps.fill()
         self._loaded = True
 
     def verifier_log(self) -> str:
         """What the verifier says of every program; it is asked again, in an object of its own that is then closed."""
         again = LibbpfHandle(self._file, self._name, self._targets)
+        again._event_maps.sizes.update(self._event_maps.sizes)
         try:
             for info in self.maps():
                 if info.internal:  # constants that were set before load decide what the verifier sees
@@ -240,6 +258,7 @@ class LibbpfHandle:
         with self._lock:
             with contextlib.ExitStack() as stack:
                 stack.callback(self._free)
+                stack.callback(self._event_maps.close)
                 for attachment in self._links.values():  # the last one attached is the first to go
                     stack.callback(attachment.close)
             self._links.clear()
@@ -282,25 +301,7 @@ class LibbpfHandle:
 
     def _program_info(self, name: str, pointer: int) -> ProgramInfo:
         section, insns = self._section(name), self._lib.bpf_program__insn_cnt(pointer)
-        if not self._loaded:
-            return ProgramInfo(name, section, insns)
-        fd = self._lib.bpf_program__fd(pointer)
-        info, size = _libbpf.ProgInfo(), ct.c_uint32(ct.sizeof(_libbpf.ProgInfo))
-        status = self._lib.bpf_obj_get_info_by_fd(fd, ct.byref(info), ct.byref(size))
-        if status:
-            raise EbpflabError(f"{name}: the kernel gives no information: {os.strerror(-status)}", stage="load")
-        return ProgramInfo(
-            name,
-            section,
-            insns=info.xlated_prog_len // 8,
-            type=info.type,
-            fd=fd,
-            id=info.id,
-            tag=bytes(info.tag).hex(),
-            jited=bool(info.jited_prog_len),
-            run_cnt=info.run_cnt,
-            run_ns=info.run_time_ns,
-        )
+        return loaded_info(self._lib, name, section, pointer) if self._loaded else ProgramInfo(name, section, insns)
 
     def _load_object(self, level: int, names: Sequence[str]) -> tuple[int, list[str], dict[str, str]]:
         # Load, with a log buffer for each program of `names`; all programs share the first one's while the log is off.
@@ -331,10 +332,8 @@ class LibbpfHandle:
         return status, lines, logs
 
     def _prepare_maps(self) -> None:
+        self._event_maps.prepare()
         for pointer in self._maps.values():
-            # The value type of a ring buffer names its records for us; the kernel wants no value size there.
-            if self._lib.bpf_map__type(pointer) == _RINGBUF:
-                self._lib.bpf_map__set_value_size(pointer, 0)
             aim_map(self._lib, pointer)
             # libbpf makes a section mappable only if one of its variables is not static.
             if self._lib.bpf_map__is_internal(pointer):

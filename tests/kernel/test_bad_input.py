@@ -132,8 +132,15 @@ BAD = {
     "an unknown engine": (cells.COUNTER, {"engine": "libpbf"}, CellError, "no engine 'libpbf'", "libbpf"),
     "nothing to keep": (cells.COUNTER, {"keep": "0"}, CellError, "keep", "1e6"),
     "a file that is not there": ("/nonexistent/x.bpf.c", {}, CellError, "cannot read", "path"),
-    "a ring of no size": (
-        cells.GETPPID.replace("1 << 16", "0"), {}, LoadError, "map 'events'", "max_entries",
+    "a map of no size": (
+        cells.COUNTER + 'struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, u32); __type(value, u32); }'
+        ' none SEC(".maps");', {}, LoadError, "map 'none'", "max_entries",
+    ),
+    "a size for a map that is no buffer": (
+        cells.GETPPID, {"buffers": {".bss": "1MiB"}}, CellError, ".bss is no event buffer", "events",
+    ),
+    "a size for a buffer that is not there": (
+        cells.GETPPID, {"buffers": {"event": "1MiB"}}, CellError, "no buffer event", "events",
     ),
     "a map larger than memory": (
         cells.COUNTER + 'struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1 << 30);'

@@ -331,7 +331,7 @@ def test_the_attrs_of_a_frame_tell_what_it_does_not_show(load):
     before = int(time.time())
     order(session, 5)
     attrs = session.events.df().attrs
-    assert set(attrs) == {"received", "lost", "evicted", "span"}
+    assert set(attrs) == {"received", "lost", "evicted", "span", "gaps"}
     begin, end = (pd.Timestamp(text).timestamp() for text in attrs["span"])
     assert before - 10 <= begin <= end <= time.time()
 

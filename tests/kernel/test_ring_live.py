@@ -13,8 +13,9 @@ import time
 import numpy as np
 import pytest
 
+from ebpflab.ringbuf import RingBuffer
 from ebpflab.store import Keep, RecordStore
-from ebpflab.stream import Drain, RingBuffer
+from ebpflab.stream import Drain
 
 RING_BYTES = 1 << 20
 SMALL_BYTES = 1 << 16

@@ -300,12 +300,3 @@ def test_a_verifier_log_never_asked_for_is_gone_with_the_session(load):
     session.close()
     with pytest.raises(SessionError):
         _ = session.verifier_log
-
-
-def test_a_perf_buffer_is_said_not_to_be_read(load):
-    source = """
-        struct { __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); __uint(key_size, 4); __uint(value_size, 4); }
-        samples SEC(".maps");
-        SEC("raw_tp/sys_enter") int h(void *ctx) { return 0; }
-    """
-    assert "samples is a perf buffer, which this version does not read" in repr(load(source))
