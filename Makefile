@@ -10,7 +10,7 @@ KERNELS := 5.10 6.1 6.12 6.18 7.3
 # HOOK_TESTS="-q -m hook tests/kernel" runs everything there; that takes an hour for all kernels.
 HOOK_TESTS ?= -q -m hook $(addprefix tests/kernel/test_,hook_tracing.py hook_control.py hook_struct_ops.py templates.py)
 
-.PHONY: help setup python system demo test test-host test-vm test-kernels lab lint bench notebooks clean
+.PHONY: help setup python system demo test test-host test-vm test-kernels lab lint bench notebooks recordings clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ bench: setup ## measure, beside the peers, in the same run
 notebooks: setup ## run all notebooks and save them with their outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
+recordings: setup ## record the cells of the notebooks, for those who have no access to a kernel
+	$(BIN)/python notebooks/make_recordings.py
+
 clean: ## remove everything that these commands made in this folder
 	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -61,7 +64,10 @@ python:
 
 # Runs each time, because packages and mounts come and go without this folder; it takes a fraction of a second.
 system: python
-	@$(PYTHON) -m ebpflab setup --mount
+	@$(PYTHON) -m ebpflab setup --mount $(SETUP)
+
+# Recordings are replayed without clang and libbpf, where these cannot be installed.
+demo lab: SETUP := --may-lack
 
 # A virtual environment holds absolute paths: one that was made for another folder is made anew.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))

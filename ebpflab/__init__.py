@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .inspectors.search import hooks
     from .inspectors.tracefs import format
     from .loading import load
+    from .recording.replay import replay
     from .registry import close_all, sessions
     from .session import Session
 
@@ -51,6 +52,7 @@ __all__ = [
     "format",
     "hooks",
     "load",
+    "replay",
     "sessions",
 ]
 
@@ -65,6 +67,7 @@ _HOMES = {
     "format": ".inspectors.tracefs",
     "hooks": ".inspectors.search",
     "load": ".loading",
+    "replay": ".recording.replay",
     "sessions": ".registry",
 }
 
@@ -83,6 +86,7 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: Any) -> None:
     """Register ``%%bpf`` and ``%bpf``; called by ``%load_ext ebpflab``."""
-    from .jupyter.magics import BpfMagics
+    from .jupyter.magics import BpfMagics, announce
 
     shell.register_magics(BpfMagics)
+    announce()

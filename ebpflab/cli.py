@@ -24,6 +24,8 @@ from .inspectors import kernel
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .session import Session
+
 _TRACEFS = ("mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing")
 
 
@@ -63,11 +65,18 @@ def _parser() -> argparse.ArgumentParser:
     setup = commands.add_parser("setup", help="install the system packages that are missing")
     setup.add_argument("--dry-run", action="store_true", help="print the commands and run none")
     setup.add_argument("--mount", action="store_true", help="mount tracefs as well, if it is not")
+    setup.add_argument("--may-lack", action="store_true", help="go on without them where they cannot be installed")
     setup.set_defaults(run=_setup)
 
     lab = commands.add_parser("lab", help="open JupyterLab on the notebooks")
     lab.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="open this folder instead")
     lab.set_defaults(run=_lab)
+
+    replay = commands.add_parser("replay", help="show what a recording holds")
+    replay.add_argument("file", type=Path, metavar="FILE", help="what s.events.record(FILE) wrote")
+    replay.add_argument("--speed", default="max", metavar="X", help="take 1/X of the original time (default: none)")
+    replay.add_argument("--json", action="store_true", help="the same, for scripts")
+    replay.set_defaults(run=_replay)
 
     demo = commands.add_parser("demo", help="run the quickstart notebook against this kernel")
     demo.add_argument("--output", type=Path, default=Path("build/quickstart.html"), metavar="FILE")
@@ -89,7 +98,14 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _setup(options: argparse.Namespace) -> int:
-    _install(_missing(), dry_run=options.dry_run)
+    missing = _missing()
+    try:
+        _install(missing, dry_run=options.dry_run)
+    except EbpflabError as error:
+        if not options.may_lack or "venv" in missing:
+            raise
+        # Replaying recordings, as the notebooks do then, takes nothing but Python.
+        print(f"ebpflab setup: going on without {', '.join(missing)}: {error}")
     if kernel.tracefs_path() is None:
         _mount_tracefs(allowed=options.mount, dry_run=options.dry_run)
     return 0
@@ -186,6 +202,29 @@ def _has_module(name: str) -> bool:
     import importlib.util
 
     return importlib.util.find_spec(name) is not None
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from .recording.replay import replay
+
+    with replay(options.file, speed=options.speed) as session:
+        while session.state == "replaying":
+            session.events.wait(timeout=0.1)
+        print(json.dumps(_described(session), indent=2) if options.json else session)
+    return 0
+
+
+def _described(session: Session) -> dict[str, object]:
+    head = json.loads(session.events.head().to_json(orient="records", date_format="iso", default_handler=str))
+    return {
+        "session": session.name,
+        "stream": session.events.name,
+        "programs": session.programs["section"].tolist(),
+        "recorded": session.stages["detail"].iloc[-1],
+        "stats": session.events.stats(),
+        "first": head,
+        "source": session.source,
+    }
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -1,4 +1,7 @@
-"""Run the quickstart notebook without a browser against the running kernel, and keep what it showed."""
+"""Run the quickstart notebook without a browser against the running kernel, and keep what it showed.
+
+Where the kernel cannot be used, the notebook replays its recordings, and the result says so.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ def _harvest(namespace):
     from IPython.display import display
     module = sys.modules.get("ebpflab.session")
     found = []
+    fallback = sys.modules.get("ebpflab.recording.fallback")
+    reason = fallback.why_not() if fallback else None
     for name, value in sorted(namespace.items()):
         if module is None or name.startswith("_") or not isinstance(value, module.Session):
             continue
@@ -36,9 +41,10 @@ def _harvest(namespace):
                 session=name,
                 stream=stream_name,
                 received=int(stream.stats()["received"]),
+                replayed=getattr(value, "engine", "") == "replay",
                 rows=stream.df().head(5).to_string(index=False),
             ))
-    display({{"{_MIME}": found}}, raw=True)
+    display({{"{_MIME}": dict(streams=found, reason=reason)}}, raw=True)
 
 _harvest(dict(globals()))
 """
@@ -46,12 +52,13 @@ _harvest(dict(globals()))
 
 @dataclass(frozen=True)
 class Captured:
-    """What one stream of the notebook captured: how many events, and its first rows as text."""
+    """What one stream of the notebook captured: how many events, its first rows as text, whether from a recording."""
 
     session: str
     stream: str
     received: int
     rows: str
+    replayed: bool = False
 
     def __str__(self) -> str:
         return f"{self.session}.{self.stream}: {self.received} events\n{self.rows}"
@@ -59,10 +66,14 @@ class Captured:
 
 @dataclass(frozen=True)
 class Demo:
-    """The result of a demo: the streams that captured something, and the page that shows the notebook."""
+    """The result of a demo: the streams that captured something, and the page that shows the notebook.
+
+    ``reason`` says why it replayed recordings, if it did: what is in the way of using the kernel.
+    """
 
     streams: tuple[Captured, ...]
     page: Path
+    reason: str = ""
 
     @property
     def received(self) -> int:
@@ -70,8 +81,11 @@ class Demo:
         return sum(stream.received for stream in self.streams)
 
     def __str__(self) -> str:
+        replayed = any(stream.replayed for stream in self.streams)
         parts = [
-            f"{self.received} kernel events captured",
+            f"{self.received} kernel events replayed from recordings: {self.reason}"
+            if replayed
+            else f"{self.received} kernel events captured",
             *map(str, self.streams),
             f"the notebook: {self.page}",
         ]
@@ -119,10 +133,11 @@ def run(page: str | Path, notebook: str | Path | None = None) -> Demo:
     page.write_text(_as_html(book, source.stem), encoding="utf-8")
     if failure:
         raise EbpflabError(failure, stage="demo", hint=f"{page} shows how far it came")
-    streams = tuple(stream for stream in _captured(harvest) if stream.received)
+    found, reason = _captured(harvest)
+    streams = tuple(stream for stream in found if stream.received)
     if not streams:
         raise EbpflabError("the notebook ran, and no event was captured", stage="demo", hint="ebpflab doctor")
-    return Demo(streams, page)
+    return Demo(streams, page, reason)
 
 
 def _execute(source: Path) -> tuple[NotebookNode, str | None]:
@@ -159,9 +174,10 @@ def _failed_cell(book: NotebookNode) -> str:
     return "a cell failed and left no error output"
 
 
-def _captured(cell: NotebookNode) -> list[Captured]:
+def _captured(cell: NotebookNode) -> tuple[list[Captured], str]:
     found = [o.data[_MIME] for o in cell.outputs if o.output_type == "display_data" and _MIME in o.data]
-    return [Captured(**row) for rows in found for row in rows]
+    reasons = [each["reason"] for each in found if each["reason"]]
+    return [Captured(**row) for each in found for row in each["streams"]], "".join(reasons[:1])
 
 
 def _as_html(book: NotebookNode, title: str) -> str:

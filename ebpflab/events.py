@@ -6,31 +6,59 @@ bytes mean, the loss counters say what never arrived.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from . import decode
-from .errors import DecodeError
-from .records import Candidate, RecordTypes
-from .snapshot import Snapshot
-from .store import Cursor, RecordStore
-from .stream import Drain, RingBuffer
+from .batches import Batches
+from .frame import arrow, frame
+from .losses import Losses
+from .recording.layout import Facts
+from .records import RecordTypes
+from .store import RecordStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import os
+    from collections.abc import Callable
 
     import pandas as pd
-    from numpy.typing import NDArray
+
+    from .recording.writer import Recorder
+    from .rules import Lookup
+
+_GAPS_SHOWN = 100  # pandas copies the attrs of a frame at every operation
+
+
+class Feed(Protocol):
+    """What fills the store of a stream: a buffer with its drain, or a recording that is played."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the buffer, of each CPU where each has its own."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes in the buffer that are not in the store, headers and padding included."""
+
+    def pending_records(self) -> int:
+        """Records that are in the buffer and not in the store."""
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what was sent before is in the store; False if `timeout` seconds came first."""
+
+    def pause(self) -> None:
+        """Leave the buffer alone."""
+
+    def resume(self) -> None:
+        """Go on."""
 
 
 class Events:
-    """The events of one ring buffer, newest history within a cap.
+    """The events of one ring buffer or perf buffer, newest history within a cap.
 
     Get it from a session (``s.events``, ``s.streams["name"]``); it can be read while events arrive and
-    after the session is closed.
+    after the session is closed. ``async for batch in s.events`` follows it in a notebook's own event loop.
 
     Examples
     --------
@@ -41,23 +69,26 @@ class Events:
     def __init__(
         self,
         name: str,
-        ring: RingBuffer,
         store: RecordStore,
-        drain: Drain,
+        feed: Feed,
         types: RecordTypes,
-        lost: Callable[[], int | None],
+        losses: Losses,
+        lookup: Lookup | None = None,
     ) -> None:
         self.name = name
         self.types = types
-        self._ring, self._store, self._drain, self._lost = ring, store, drain, lost
+        self._store, self._feed, self._losses, self._lookup = store, feed, losses, lookup
         self._began = self._ended = 0.0  # UTC seconds; what has not ended yet has 0
         self._rate = (time.monotonic(), 0, 0.0)
+        self._recorders: list[Recorder] = []
+        self.facts: Callable[[], Facts] = Facts  # of the session that it belongs to, for recordings
 
     def df(self, last: int | None = None) -> pd.DataFrame:
         """Return the events held, or the `last` ones, as a DataFrame.
 
         ``df.attrs`` tells what the frame does not show: ``received``, ``lost`` (refused by the full buffer,
-        None when unknown), ``evicted`` (pushed out of the history) and ``span`` (UTC times as ISO text).
+        None when unknown), ``evicted`` (pushed out of the history), ``span`` (UTC times as ISO text) and ``gaps``
+        (when records were lost: the newest 100 as ``[start, end, lost]``; :meth:`losses` has all).
 
         Raises
         ------
@@ -66,10 +97,9 @@ class Events:
         """
         self._catch_up()
         with self._store.snapshot(last) as snapshot:
-            frame = self._frame(snapshot)
-        stats = self.stats()
-        frame.attrs.update({key: stats[key] for key in ("received", "lost", "evicted")}, span=self._span())
-        return frame
+            shown = frame(snapshot, self.types, self._lookup)
+        shown.attrs.update(self._attrs())
+        return shown
 
     def head(self, rows: int = 5) -> pd.DataFrame:
         """Return the first `rows` events held, without decoding the others.
@@ -81,24 +111,45 @@ class Events:
         """
         self._catch_up()
         with self._store.cursor(from_start=True).read(rows) as oldest:
-            return self._frame(oldest)
+            return frame(oldest, self.types, self._lookup)
 
     def stats(self) -> dict[str, Any]:
-        """Count: received, lost, discarded, evicted (records), rate (per second), rows held, bytes in the ring.
+        """Count records: received, lost, discarded, evicted, pending; rate (per second), rows held, bytes in the ring.
 
-        ``received + lost + discarded`` is what the programs tried to send, once nothing is in the ring. The rate is
-        that since the last look; after the programs were detached, that of the whole run.
+        ``received + lost + discarded + pending`` is what the programs tried to send: ``pending`` are the records that
+        are still in the buffer. The rate is that since the last look; after the programs were detached, that of the
+        whole run.
         """
         counters = self._store.counters()
+        self._losses.look(counters.received)
         return {
             "received": counters.received,
-            "lost": self._lost(),
+            "lost": self._losses.total(),
             "discarded": counters.discarded,
             "evicted": counters.evicted,
+            "pending": self._feed.pending_records(),
             "rate": self._per_second(counters.received),
             "rows": counters.rows,
-            "in_ring": self._ring.pending_bytes,
+            "in_ring": self._feed.pending_bytes,
         }
+
+    def losses(self) -> pd.DataFrame:
+        """Return when records were lost: start and end (UTC), row (events received by then), cpu, lost.
+
+        Examples
+        --------
+        >>> s.events.losses().groupby("cpu").lost.sum()
+        """
+        self._losses.look(self._store.counters().received)
+        return self._losses.df()
+
+    @property
+    def advice(self) -> str:
+        """Which size of the buffer would have held what was lost; empty if nothing was."""
+        counters = self._store.counters()
+        self._losses.look(counters.received)
+        mean = counters.received_bytes / counters.received if counters.received else 0
+        return self._losses.advice(self.name, self._feed.size, -(-(mean + 8) // 8) * 8)
 
     def wait(self, count: int | None = None, timeout: float | None = None) -> bool:
         """Wait until `count` events have been received in all (default: one more than now).
@@ -118,41 +169,40 @@ class Events:
         wanted = self._store.counters().received + 1 if count is None else count
         return self._store.wait_for(wanted, timeout)
 
-    def batches(self, timeout: float | None = None) -> Iterator[dict[str, NDArray[Any]]]:
-        """Iterate over what arrives from now on: the columns of one drain at a time, ready for ``pandas.DataFrame``.
+    def batches(self, timeout: float | None = None) -> Batches:
+        """Follow what arrives from now on: the columns of one drain at a time, ready for ``pandas.DataFrame``.
 
         Parameters
         ----------
         timeout
             Seconds without an event after which the iteration ends; None iterates until the session is closed.
 
+        Returns
+        -------
+        Batches
+            For ``for`` and for ``async for``. A batch maps column names to arrays, and its ``record`` names the struct;
+            several record types come in batches of their own.
+
         Raises
         ------
         DecodeError
-            When the buffer holds more than one record type (use :meth:`df`), or records do not fit.
+            From the loop, when records do not fit their struct.
         """
         # "Now" is the call, not the first step of the iteration; what lies in the ring by then came before it.
         self._catch_up()
-        return self._follow(self._store.cursor(), timeout)
+        return Batches(self._store.cursor(), self.types, timeout)
 
-    def _follow(self, cursor: Cursor, timeout: float | None) -> Iterator[dict[str, NDArray[Any]]]:
-        try:
-            while self._await(cursor, timeout):
-                with cursor.read() as snapshot:
-                    for length in snapshot.lengths():
-                        (candidate,) = self._single(length)
-                        for data, offset in snapshot.chunks(length):
-                            yield candidate.type.decode(data, offset)
-        finally:
-            cursor.close()
+    def __aiter__(self) -> Batches:
+        # Nothing here may hold up the notebook's event loop, so what lies in the ring is part of the iteration.
+        return Batches(self._store.cursor(), self.types, None)
 
     def pause(self) -> None:
         """Leave the buffer alone: it fills, and what it then refuses is counted as lost."""
-        self._drain.pause(self._ring)
+        self._feed.pause()
 
     def resume(self) -> None:
         """Go on after :meth:`pause`."""
-        self._drain.resume(self._ring)
+        self._feed.resume()
 
     def clear(self) -> None:
         """Forget the events held; the counters go on."""
@@ -160,14 +210,71 @@ class Events:
         self._store.clear()
 
     def arrow(self, last: int | None = None) -> Any:
-        """Return the events held as a ``pyarrow.Table``."""
-        import pyarrow as pa
+        """Return the events held, or the `last` ones, as a ``pyarrow.Table``: text and names dictionary-coded.
 
-        return pa.Table.from_pandas(self.df(last), preserve_index=False)
+        Raises
+        ------
+        DecodeError
+            When records do not fit their struct.
+        """
+        self._catch_up()
+        with self._store.snapshot(last) as snapshot:
+            table = arrow(snapshot, self.types, self._lookup)
+        # Where pandas.read_parquet and Table.to_pandas look for the attrs of a frame.
+        metadata, attrs = table.schema.metadata or {}, self._attrs()
+        about = {**json.loads(metadata.get(b"pandas", b"{}")), "attributes": attrs}
+        metadata |= {b"pandas": json.dumps(about).encode(), b"PANDAS_ATTRS": json.dumps(attrs).encode()}
+        return table.replace_schema_metadata(metadata)
 
-    def to_parquet(self, path: str) -> None:
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the events held to a Parquet file; the attrs travel with it."""
-        self.df().to_parquet(path, index=False)
+        import pyarrow.parquet as pq
+
+        pq.write_table(self.arrow(), path)  # type: ignore[no-untyped-call]
+
+    def record(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Recorder:
+        """Write the events held and all that arrive to Parquet, until ``stop()`` or the end of the session.
+
+        Parameters
+        ----------
+        path
+            A folder while it runs, one file afterwards; :func:`ebpflab.replay` and every reader of Parquet opens both.
+        overwrite
+            Whether a recording or a file that is there may be replaced.
+
+        Returns
+        -------
+        Recorder
+            Also a context manager, with ``rows``, ``missed`` and ``stop()``.
+
+        Raises
+        ------
+        EbpflabError
+            When the path is taken, or cannot be written.
+
+        Examples
+        --------
+        >>> recorder = s.events.record("opens.parquet")
+        """
+        from .recording.writer import Recorder, Source
+
+        def span() -> tuple[float, float]:
+            return self._began, self._ended
+
+        source = Source(
+            self.name,
+            self.types,
+            self._store,
+            self._losses,
+            self._feed.flush,
+            span,
+            self.facts,
+            self._feed.size,
+            self._lookup,
+        )
+        recorder = Recorder(source, path, overwrite=overwrite)
+        self._recorders.append(recorder)
+        return recorder
 
     def __len__(self) -> int:
         return self._store.counters().rows
@@ -177,71 +284,29 @@ class Events:
         lost = "unknown" if stats["lost"] is None else f"{stats['lost']:,}"
         return f"<events of {self.name}: {stats['received']:,} received, {lost} lost, {stats['evicted']:,} evicted>"
 
+    def _attrs(self) -> dict[str, Any]:
+        stats = self.stats()
+        gaps = [[_iso(g.start / 1e9), _iso(g.end / 1e9), sum(g.lost)] for g in self._losses.gaps()[-_GAPS_SHOWN:]]
+        counts = {key: stats[key] for key in ("received", "lost", "evicted")}
+        return {**counts, "span": self._span(), "gaps": gaps}
+
     def _catch_up(self) -> None:
         # What was committed before the call is in the answer: a reader who just caused an event wants to see it.
-        self._drain.flush(timeout=0.2)
+        self._feed.flush(0.2)
 
-    def _frame(self, snapshot: Snapshot) -> pd.DataFrame:
-        import pandas as pd
+    def begin(self, at: float | None = None) -> None:
+        """Note that programs were attached, now or `at` UTC seconds; for sessions."""
+        self._began, self._ended = self._began or at or time.time(), 0.0
 
-        lengths = sorted(snapshot.lengths())
-        if not lengths:
-            candidates = self.types.candidates
-            return decode.to_frame(candidates[0].type, []) if self.types.by != "size" and candidates else pd.DataFrame()
-        if len(lengths) == 1 and len(found := self.types.of_length(lengths[0])) == 1 and found[0].field is None:
-            return decode.to_frame(found[0].type, snapshot.chunks(lengths[0]))
-        parts = [part for length in lengths for part in self._tagged(snapshot, length)]
-        order = np.concatenate([positions for positions, _ in parts])
-        joined = pd.concat([frame for _, frame in parts], ignore_index=True)
-        joined["record"] = joined["record"].astype("category")
-        return joined.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+    def end(self, at: float | None = None) -> None:
+        """Note that programs were detached, now or `at` UTC seconds; for sessions."""
+        self._ended = self._ended or at or time.time()
 
-    def _tagged(self, snapshot: Snapshot, length: int) -> Iterator[tuple[NDArray[np.int64], pd.DataFrame]]:
-        # One frame per record type of this length, with the place of every row in the order of arrival.
-        positions = snapshot.order(length)
-        candidates = self.types.of_length(length)
-        frames = [decode.to_frame(c.type, snapshot.chunks(length)) for c in candidates]
-        claimed = np.zeros(len(positions), bool)
-        for candidate, frame in zip(candidates, frames, strict=True):
-            rows = (
-                np.ones(len(frame), bool) if candidate.field is None else _has_tag(candidate, snapshot.chunks(length))
-            )
-            claimed |= rows
-            shown = frame[rows]
-            shown.insert(0, "record", candidate.type.name.removeprefix("struct "))
-            yield positions[rows], shown
-        if not claimed.all():
-            names = ", ".join(f"{c.type.name}:{c.field}={c.value}" for c in candidates)
-            raise DecodeError(
-                f"{int((~claimed).sum())} records of {self.name} carry none of the tags {names}",
-                hint=f"name the record type of every tag: --event {self.name}=STRUCT:FIELD=NUMBER",
-            )
-
-    def _single(self, length: int) -> Sequence[Candidate]:
-        found = self.types.of_length(length)
-        if len(found) > 1:
-            raise DecodeError(
-                f"{self.name} holds several record types", hint="use df(), which tells them apart by their tag"
-            )
-        return found
-
-    def _await(self, cursor: Cursor, timeout: float | None) -> bool:
-        # A wait without an end could not be interrupted on every platform; half a second can.
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
-            if cursor.wait(max(0.0, left)):
-                return True
-            if self._store.closed or left <= 0:
-                return False
-
-    def begin(self) -> None:
-        """Note that programs were attached; for sessions."""
-        self._began, self._ended = self._began or time.time(), 0.0
-
-    def end(self) -> None:
-        """Note that programs were detached; for sessions."""
-        self._ended = self._ended or time.time()
+    def finish(self) -> None:
+        """End the recordings of this stream; for sessions, which call it when nothing more can come."""
+        with contextlib.ExitStack() as stack:
+            for recorder in self._recorders:
+                stack.callback(recorder.stop)
 
     def _per_second(self, received: int) -> float:
         # While it runs: since the last look. Afterwards: over the whole run.
@@ -255,19 +320,8 @@ class Events:
         return rate
 
     def _span(self) -> list[str]:
-        def iso(seconds: float) -> str:
-            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-        return [iso(self._began or time.time()), iso(self._ended or time.time())]
+        return [_iso(self._began or time.time()), _iso(self._ended or time.time())]
 
 
-def _has_tag(candidate: Candidate, chunks: Sequence[tuple[NDArray[np.uint8], int]]) -> NDArray[np.bool_]:
-    # Read the tag as the number in the record, whatever its column shows (an enum shows names).
-    path = (candidate.field or "").split(".")
-    masks = []
-    for data, _ in chunks:
-        field = np.ascontiguousarray(data).view(candidate.type.dtype).reshape(-1)
-        for name in path:
-            field = field[name]
-        masks.append(field == candidate.value)
-    return np.concatenate(masks) if masks else np.zeros(0, bool)
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -12,8 +12,8 @@ from typing import Any
 
 from . import line, registry
 from .errors import AttachError
+from .keep import Keep, buffer_bytes
 from .session import Session, Stage
-from .store import Keep
 
 _numbers = itertools.count(1)
 
@@ -29,6 +29,7 @@ def load(
     keep: str | float | None = None,
     unsafe: bool = False,
     events: Mapping[str, str] | None = None,
+    buffers: Mapping[str, str | int] | None = None,
 ) -> Session:
     """Compile, load and attach BPF programs, and start collecting what they send.
 
@@ -52,6 +53,8 @@ def load(
         Whether to allow helpers that can harm the machine.
     events
         Record types of buffers whose definition does not name them: ``{"events": "open_event"}``.
+    buffers
+        Sizes of ring buffers, and of perf buffers on each CPU: ``{"events": "64MiB"}``; default: what the cell says.
 
     Returns
     -------
@@ -78,6 +81,7 @@ def load(
         stages.append(Stage(title, (time.perf_counter() - start) * 1000, outcome.detail))
 
     history = Keep.parse(keep)
+    sizes = {buffer: buffer_bytes(size) for buffer, size in (buffers or {}).items()}
     prepared = line.prepare(source, engine, dict(targets or {}), dict(events or {}), stage)
     with stage("open"):
         handle = line.open_object(prepared, label)
@@ -87,7 +91,7 @@ def load(
         undo.callback(session.close)
         line.check(handle, prepared, session.vars, dict(vars or {}), unsafe=unsafe)
         with stage("load + verify") as outcome, line.located(prepared.cell, label):
-            session._load(history, dict(events or {}))
+            session._load(history, dict(events or {}), sizes)
             outcome.detail = f"{sum(p.insns for p in handle.programs())} instructions"
         if attach:
             with stage("attach") as outcome, line.located(prepared.cell, label):

@@ -8,6 +8,7 @@ on its file descriptors.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,24 +16,27 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import buffers, iterators, line, registry, runs
+from . import buffers, iterators, line, registry, runs, stacks
 from .btf import Btf
 from .buffers import Buffers
 from .cell import Cell
 from .engines.base import Handle, LinkInfo, TestRun
 from .errors import CellError, SessionError
 from .events import Events
-from .maps import Variables
+from .maps import Maps, Variables
 from .program_types import parse_section
+from .recording.layout import Facts
 from .records import RecordTypes, record_types
 from .runs import RunResult
 from .similar import nearest
+from .stacks import Resolver
 from .store import Keep
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .decode import RecordType
+    from .recording.playback import Playback
 
 _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
 
@@ -66,6 +70,8 @@ class Session:
         The C text; empty for an object file.
     vars : Variables
         The global variables of the program, as a mapping.
+    maps : Maps
+        The maps of the program by name.
     streams : dict of str to Events
         The ring buffers by map name.
 
@@ -88,18 +94,22 @@ class Session:
         self._handle = handle
         self._btf = Btf.parse(handle.btf)
         self.vars = Variables(handle, self._btf)
+        self.maps = Maps(handle, self._btf)
         self._stages = stages
         self._links: list[LinkInfo] = []
-        self._buffers: Buffers | None = None
+        self._buffers: Buffers | Playback | None = None
+        self._lookup: Resolver | None = None
         self._programs = list(handle.programs())
-        self._unread = [info.name for info in handle.maps() if info.type == buffers.PERF_EVENT_ARRAY]
         self._state = "opened"
         self._began = time.time()
         self._lock = threading.RLock()
 
     @property
     def state(self) -> str:
-        """``attached``, ``loaded`` (nothing attached), ``detached`` (was attached), or ``closed``."""
+        """``attached``, ``loaded`` (nothing attached), ``detached`` (was attached) or ``closed``.
+
+        Of a recording: ``replaying``, ``replayed`` or ``closed``.
+        """
         return self._state
 
     @property
@@ -227,6 +237,9 @@ class Session:
                 stack.callback(self._forget)
                 stack.callback(self._handle.close)
                 stack.callback(self.vars.close)
+                stack.callback(self.maps.close)
+                if self._lookup is not None:
+                    stack.callback(self._lookup.close)
                 if self._buffers is not None:
                     stack.callback(self._buffers.close)
                 for link in self._links:
@@ -355,18 +368,30 @@ class Session:
 
         return html(session_document(self))
 
-    def _load(self, keep: Keep, wanted: Mapping[str, str]) -> None:
+    def _load(self, keep: Keep, wanted: Mapping[str, str], sizes: Mapping[str, int]) -> None:
         # Load, then start draining: attached programs must find their reader there.
         self._wanted = dict(wanted)
         for name in wanted:
             self._check_event(name)
         types = {name: self._record_types(name, wanted.get(name)) for name in buffers.names(self._handle)}
+        for buffer, size in sizes.items():
+            self._handle.resize(buffer, size)
         self._handle.load()
         self._state = "loaded"
         self.vars.loaded(self._handle)
+        self.maps.loaded(self._handle)
         prelude = self._cell is not None
-        self._buffers = Buffers(self._handle, self._btf, types, keep, name=self.name, prelude=prelude)
+        self._lookup = self.maps.lookup = stacks.lookup(self._handle.maps())
+        self._buffers = Buffers(self._handle, self._btf, types, keep, self._lookup, name=self.name, prelude=prelude)
         self.streams = self._buffers.streams
+        for events in self.streams.values():
+            events.facts = self._facts
+
+    def _facts(self) -> Facts:
+        # What recordings keep of this session. Their threads ask for it, so nothing here may ask the kernel.
+        machine, attached = os.uname(), tuple(self._links)
+        programs, btf = tuple(self._programs), self._handle.btf
+        return Facts(self.name, self.engine, self.source, machine.release, machine.machine, programs, attached, btf)
 
     def _check_event(self, name: str) -> None:
         # The struct of a buffer's records is looked for where they are all, that of an iterator's rows here.

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from .registry import Sessions
     from .session import Session
 
-_TONES = {"attached": "ok", "loaded": "warning", "detached": "muted", "closed": "muted"}
+_TONES = {
+    "attached": "ok",
+    "loaded": "warning",
+    "detached": "muted",
+    "replaying": "ok",
+    "replayed": "muted",
+    "closed": "muted",
+}
 _ROWS = 5
 
 
@@ -28,13 +35,11 @@ def session_document(session: Session, note: str = "") -> list[Part]:
         document.append(_buffers(session))
     for name, events in session.streams.items():
         document.extend(_rows(name, events))
+    document += [Note(events.advice, "warning", name) for name, events in session.streams.items() if events.advice]
     for warning in session.warnings[:3]:
         document.append(
             Note(f"{warning.message}{f' (line {warning.where.line})' if warning.where else ''}", "warning", "clang")
         )
-    for name in session._unread:
-        what = f"{name} is a perf buffer, which this version does not read: send to a BPF_MAP_TYPE_RINGBUF map"
-        document.append(Note(what, "warning"))
     if note:
         document.append(Note(note))
     return document

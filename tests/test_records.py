@@ -94,6 +94,25 @@ def test_of_several_structs_of_one_size_the_name_decides_or_nobody(btf, sizes, b
             types.of_length(sizes[size])
 
 
+@pytest.mark.parametrize(
+    ("buffer", "wanted", "padded"),
+    [
+        ("typed", None, {20: 20}),
+        ("events", None, {28: 24, 44: 40, 52: 48}),  # 16 and 20 bytes both arrive as 20: which one, nobody knows
+        ("open_events", None, {20: 16, 28: 24, 44: 40, 52: 48}),  # by its name
+        ("events", "open_event:kind=1,close_event:kind=2", {20: 16}),
+    ],
+)
+def test_a_padded_length_is_that_of_one_record_type_or_of_none(btf, buffer, wanted, padded):
+    assert record_types(buffer, btf, STRUCTS, wanted).padded_sizes() == padded
+
+
+def test_wanted_types_that_arrive_alike_are_an_error(btf):
+    with pytest.raises(DecodeError, match="open_event and struct exec_event both arrive as 20 bytes") as caught:
+        record_types("events", btf, STRUCTS, "open_event,exec_event").padded_sizes()
+    assert "BPF_MAP_TYPE_RINGBUF" in caught.value.hint
+
+
 def test_an_ambiguous_size_is_an_error_whose_hint_can_be_pasted(btf, sizes):
     with pytest.raises(DecodeError, match="struct lefts and struct right all have 48 bytes") as caught:
         record_types("ring", btf, STRUCTS).of_length(48)

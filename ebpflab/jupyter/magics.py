@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from IPython import display
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 
 import ebpflab
 
-from .. import options
+from .. import formatting, options
 from ..errors import CellError
+from ..recording import fallback
 from ..similar import nearest
 from .live import Output
 
@@ -35,6 +37,11 @@ class BpfMagics(Magics):
 
         shell: Any = self.shell
         asked = options.parse(line)
+        played = fallback.session(asked.name, cell) if asked.name else None
+        if played is not None:
+            shell.user_ns[asked.name], note = played
+            Output(shell).show(played[0], note)
+            return
         session = ebpflab.load(
             cell,
             name=asked.name,
@@ -45,6 +52,7 @@ class BpfMagics(Magics):
             keep=asked.keep,
             unsafe=asked.unsafe,
             events=asked.events,
+            buffers=asked.buffers,
         )
         if asked.name:
             shell.user_ns[asked.name] = session
@@ -72,7 +80,15 @@ class BpfMagics(Magics):
                 f"there is no %bpf {command}".rstrip(),
                 hint=f"did you mean %bpf {near[0]}?" if near else f"commands: {', '.join(_COMMANDS)}",
             )
-        return _COMMANDS[command](rest.strip())
+        return fallback.shown(line, lambda: _COMMANDS[command](rest.strip()))
+
+
+def announce() -> None:
+    """Say so, where the notebook will replay recordings."""
+    if note := fallback.note():
+        document = [formatting.Note(note, "warning")]
+        data = {"text/plain": formatting.text(document), "text/html": formatting.html(document)}
+        display.display(data, raw=True)  # type: ignore[no-untyped-call]
 
 
 def _hooks(rest: str) -> Any:

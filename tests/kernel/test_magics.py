@@ -170,6 +170,22 @@ def test_a_timed_cell_blocks_detaches_and_shows_its_rows(notebook):
     assert any("of 2 s" in line for line in progress[:-1])
 
 
+FOLLOW = """
+seen = 0
+async for batch in calls.events:
+    seen += len(next(iter(batch.values())))
+    if seen >= 19:
+        break
+"""
+
+
+def test_a_cell_follows_events_in_the_notebook_s_own_event_loop(notebook):
+    notebook.run(cell("calls"))
+    answer = notebook.run(FOLLOW, meanwhile=lambda: cells.call_getppid(19))
+    assert answer.of("error") == []
+    assert int(notebook.value("seen")) >= 19
+
+
 def test_an_interrupt_ends_a_timed_cell_at_once_and_keeps_the_events(notebook):
     request = notebook.start(cell("calls --for 60s"))
     begun = notebook.collect(request, until=lambda message: "of 60 s" in str(message["content"].get("data")))

@@ -1,0 +1,195 @@
+"""Notebooks where the kernel cannot be used: cells replay recordings that lie beside the notebook.
+
+``notebooks/recordings/NOTEBOOK/`` holds for each ``%%bpf NAME`` of a notebook ``NAME.parquet``, or ``NAME.json`` with
+the error that the cell is there to show, and in ``lines.json`` what ``%bpf`` lines showed.
+``notebooks/make_recordings.py`` makes them.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import EbpflabError, Location, ToolMissingError, VerifierError
+from ..inspectors import kernel
+from ..session import Session
+
+_FOLDER = "recordings"
+_TRACEPOINT = 5  # BPF_PROG_TYPE_TRACEPOINT, include/uapi/linux/bpf.h
+
+
+@functools.cache
+def why_not() -> str | None:
+    """Return why this process cannot load BPF programs here, or None if it can.
+
+    The kernel is asked, with a program of two instructions.
+
+    Examples
+    --------
+    >>> why_not()
+    'the process lacks CAP_BPF and CAP_PERFMON'
+    """
+    if sys.platform != "linux":
+        return f"BPF is Linux's, and this is {platform.system()}"
+    from .. import _probes
+
+    try:
+        number = _probes.load(_probes.Program(_TRACEPOINT)).errno
+    except ToolMissingError:
+        # Without libbpf there is no asking. What can be installed is no reason to show something else.
+        known = kernel.facts()
+        return None if known.can("CAP_BPF") and known.can("CAP_PERFMON") else "the process lacks CAP_BPF, CAP_PERFMON"
+    if number in (errno.EPERM, errno.EACCES):
+        return kernel.privilege_cause(number, "load:tracepoint")
+    return "this kernel has no bpf(2)" if number == errno.ENOSYS else None
+
+
+def note() -> str:
+    """Return the sentence for the top of a notebook that replays recordings; empty if it need not or cannot."""
+    reason = why_not()
+    if reason is None or not any(_paths("*", ".parquet")):
+        return ""
+    return f"This notebook replays recordings: {reason}."
+
+
+def session(name: str, source: str) -> tuple[Session, str] | None:
+    """Replay the recording of a cell where the kernel cannot be used; None where it can, or there is none.
+
+    Parameters
+    ----------
+    name
+        The name after ``%%bpf``.
+    source
+        The cell's C text.
+
+    Returns
+    -------
+    tuple of Session and str
+        The session, and a sentence that says what it is.
+
+    Raises
+    ------
+    VerifierError
+        The recorded one, where the cell is there to show it.
+    """
+    reason = why_not()
+    if reason is None:
+        return None
+    refusal = _chosen(_paths(name, ".json"), lambda path: str(_plain(path)["source"]), source)
+    if refusal is not None and refusal.same:
+        raise _error(_plain(refusal.path), reason)
+    found = _chosen(_paths(name, ".parquet"), _source, source)
+    if found is None:
+        return None
+    from .replay import replay
+
+    played = replay(found.path, speed=None, name=name)
+    changed = "" if found.same else " The cell was changed since; the recording is of its old text."
+    return played, f"A recording, since {_brief(reason)}.{changed}"
+
+
+def shown(line: str, call: Callable[[], Any]) -> Any:
+    """Return what a ``%bpf`` line gives; where the kernel cannot be used, else what it gave when it was recorded.
+
+    Parameters
+    ----------
+    line
+        What stands after ``%bpf``.
+    call
+        Asks this machine.
+
+    Raises
+    ------
+    EbpflabError
+        What `call` raises, if nothing was recorded.
+    """
+    try:
+        return call()
+    except EbpflabError:
+        for path in _paths("lines", ".json") if why_not() is not None else ():
+            if (data := _plain(path).get(" ".join(line.split()))) is not None:
+                return RecordedDisplay(dict(data))
+        raise
+
+
+class RecordedDisplay:
+    """What a line showed on the machine of a recording.
+
+    Parameters
+    ----------
+    data
+        By MIME type.
+    """
+
+    def __init__(self, data: dict[str, str]) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return self.data.get("text/plain", "")
+
+    def _repr_html_(self) -> str | None:
+        return self.data.get("text/html")
+
+
+@dataclass(frozen=True)
+class _Choice:
+    path: Path
+    same: bool  # whether the cell is the recorded one, to the letter
+
+
+def _folders() -> list[Path]:
+    chosen = os.environ.get("EBPFLAB_RECORDINGS")
+    if chosen:
+        return [Path(folder) for folder in chosen.split(os.pathsep) if folder]
+    package = Path(__file__).resolve().parents[1]
+    return [Path.cwd() / _FOLDER, package / "notebooks" / _FOLDER, package.parent / "notebooks" / _FOLDER]
+
+
+def _paths(name: str, suffix: str) -> Iterator[Path]:
+    for folder in _folders():
+        yield from sorted(folder.glob(f"*/{name}{suffix}"))
+
+
+def _chosen(paths: Iterator[Path], source_of: Callable[[Path], str], source: str) -> _Choice | None:
+    # Two notebooks may use one name for different cells.
+    found = [_Choice(path, source_of(path).strip() == source.strip()) for path in paths]
+    return next((choice for choice in found if choice.same), found[0] if found else None)
+
+
+def _source(path: Path) -> str:
+    from .reader import Recording
+
+    return Recording(path).about.facts.source
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        hint = "python notebooks/make_recordings.py makes it again"
+        raise EbpflabError(f"{path} cannot be read: {error}", hint=hint, stage="replay") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _error(plain: dict[str, Any], reason: str) -> VerifierError:
+    return VerifierError(
+        plain["what"],
+        program=plain["program"],
+        log=plain["log"],
+        where=Location(**plain["where"]) if plain["where"] else None,
+        hint=plain["hint"],
+        details=(*plain["details"], f"recorded on Linux {plain['kernel']}, since {_brief(reason)}"),
+    )
+
+
+def _brief(reason: str) -> str:
+    # The details are in the note on top of the notebook.
+    return reason.partition(" (")[0]
