@@ -1,11 +1,13 @@
-"""From a warm cell to an attached program, beside bpftrace with the same probe, in one run.
+"""From a warm cell to an attached program, beside BCC and bpftrace with the same probe, in one run.
 
-Ours is the time of ``ebpflab.load``: with a changed cell, so that clang runs, and with an unchanged one. bpftrace
-is timed from its start to its first event, because it says "Attaching" before it does; a thread opens a file
-every half millisecond meanwhile, so that this adds next to nothing.
+Ours is the time of ``ebpflab.load``: with a changed cell, so that clang runs, and with an unchanged one. BCC's is that
+of ``BPF(text=...)`` with a changed text, which compiles, loads and attaches, in a process that has imported it and
+compiled once before. bpftrace is timed from its start to its first event, because it says "Attaching" before it does;
+a thread opens a file every half millisecond meanwhile, so that this adds next to nothing.
 """
 
-import statistics
+import contextlib
+import itertools
 import subprocess
 import threading
 import time
@@ -13,7 +15,8 @@ from pathlib import Path
 
 import ebpflab
 
-ROUNDS = 15
+from . import bcc_headers, peers
+from .report import Figure
 
 SOURCE = """
 struct event { u32 pid; char comm[16]; char path[64]; };
@@ -40,22 +43,46 @@ int on_open(struct tracepoint__syscalls__sys_enter_openat *ctx)
 BPFTRACE = 'tracepoint:syscalls:sys_enter_openat { printf("%d %s %s\\n", pid, comm, str(args->filename)); }'
 
 
-def main():
-    """Print the medians and their ratios."""
+def run(quick):
+    rounds = 5 if quick else 15
     ebpflab.load(SOURCE).close()  # warm: headers, caches, imports
-    changed = [ours(f"{SOURCE}// round {n} of {time.time_ns()}") for n in range(ROUNDS)]
-    same = [ours(SOURCE) for _ in range(ROUNDS)]
-    peer = [bpftrace() for _ in range(ROUNDS)]
-    rows = [
-        ("changed cell -> attached", changed),
-        ("unchanged cell -> attached", same),
-        ("bpftrace -> first event", peer),
-    ]
-    for title, values in rows:
-        print(f"{title:<28} median {statistics.median(values):6.1f} ms   ({min(values):.1f} to {max(values):.1f})")
-    base = statistics.median(peer)
-    ratios = base / statistics.median(changed), base / statistics.median(same)
-    print(f"bpftrace / ours              {ratios[0]:6.1f} changed, {ratios[1]:.1f} unchanged\n")
+    with contextlib.ExitStack() as stack:
+        sides = {"changed": changed, "unchanged": lambda: ours(SOURCE), "bpftrace": bpftrace}
+        times, missing, headers = {name: [] for name in (*sides, "BCC")}, {}, ""
+        try:
+            sides["BCC"], headers = _bcc(stack)
+        except peers.PeerMissing as error:
+            missing["BCC"] = str(error)
+        for _ in range(rounds):
+            for name, measure in tuple(sides.items()):
+                try:
+                    times[name].append(measure())
+                except peers.PeerMissing as error:
+                    missing[name] = str(error)
+                    del sides[name]
+    yield from _figures(times, missing, headers)
+
+
+def _figures(times, missing, headers):
+    for name, limit in (("changed", 150), ("unchanged", 60)):
+        yield Figure(f"{name} cell -> attached", "ms", times[name], budget=("ours", "<=", limit))
+    for peer, limit, note in (("BCC", 8, headers), ("bpftrace", 3, "from its start to its first event")):
+        yield Figure(
+            "changed cell -> attached",
+            "ms",
+            times["changed"],
+            times[peer],
+            peer,
+            better="less",
+            budget=("ratio", ">=", limit),
+            missing=missing.get(peer, ""),
+            note=note,
+        )
+
+
+def changed():
+    """Milliseconds of a load that has to compile."""
+    return ours(f"{SOURCE}// {time.time_ns()}")
 
 
 def ours(source):
@@ -67,9 +94,18 @@ def ours(source):
     return took
 
 
+def _bcc(stack):
+    # A function that measures one round, and what BCC compiled against.
+    environment, headers = bcc_headers.environment()
+    peer = stack.enter_context(peers.bcc("compile", env=environment))
+    numbers = itertools.count()
+    peer.ask(next(numbers))  # its first compile is slower
+    return lambda: peer.ask(next(numbers))["ms"], headers
+
+
 def bpftrace():
     """Milliseconds from the start of bpftrace to its first event."""
-    done = threading.Event()
+    path, done = peers.bpftrace(), threading.Event()
 
     def opens():
         while not done.wait(0.0005):
@@ -78,14 +114,13 @@ def bpftrace():
     opener = threading.Thread(target=opens)
     opener.start()
     start = time.perf_counter()
-    peer = subprocess.Popen(
-        ["bpftrace", "-B", "line", "-e", BPFTRACE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    command = [path, "-B", "line", "-e", BPFTRACE]
+    peer = peers.start(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         for line in peer.stdout:
             if "/etc/hostname" in line:
                 return (time.perf_counter() - start) * 1000
-        raise SystemExit("bpftrace ended without an event")
+        raise peers.PeerMissing("bpftrace ended without an event")
     finally:
         peer.kill()
         peer.communicate()
