@@ -110,10 +110,10 @@ BAD = {
         cells.COUNTER, {"vars": {"onyl": 1}}, CellError, "no global variable 'onyl'", "only",
     ),
     "a value that does not fit": (
-        cells.COUNTER, {"vars": {"only": -1}}, CellError, "--var only=-1", "C type",
+        cells.COUNTER, {"vars": {"only": -1}}, CellError, "--var only=-1", "a number from 0 to 4,294,967,295",
     ),
     "a value of the wrong type": (
-        cells.COUNTER, {"vars": {"only": "x"}}, CellError, "--var only='x'", "C type",
+        cells.COUNTER, {"vars": {"only": "x"}}, CellError, "--var only='x'", "give a number",
     ),
     "a target for no program": (
         cells.COUNTER, {"targets": {"cuont": "sched:sched_switch"}}, CellError, "--attach cuont", "count",

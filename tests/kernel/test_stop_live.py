@@ -175,12 +175,16 @@ def test_a_busy_loop_of_python_loses_nothing(load):
 
 @pytest.mark.parametrize("ring_bytes", [16 << 20, 64 << 20])
 def test_a_call_that_keeps_the_interpreter_loses_only_what_is_counted(load, ring_bytes):
-    _, stats, during = hogged(load, in_one_call, ring_bytes)
+    session, stats, during = hogged(load, in_one_call, ring_bytes)
     # What the ring takes while nobody can read it, 48 bytes and a header of 8 each, is not lost.
     fits = ring_bytes // 56
     assert stats["lost"] <= max(0, during - fits) + 100_003
     if during > 2 * fits:
         assert stats["lost"] > 0
+        advised = re.search(r"--buffer events=(\d+)MiB$", session.events.advice)
+        assert advised, session.events.advice
+        assert int(advised[1]) << 20 in (2 * ring_bytes, 4 * ring_bytes, 8 * ring_bytes, 16 * ring_bytes)
+        assert int(advised[1]) << 20 > 0.9 * stats["lost"] * 56  # nearly all were lost in one stretch
 
 
 def test_a_ring_for_four_seconds_loses_nothing_to_a_call_of_two(load):
