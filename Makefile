@@ -51,7 +51,7 @@ notebooks: setup ## run all notebooks and save them with their outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
 
 recordings: setup ## record the cells of the notebooks, for those who have no access to a kernel
-	$(BIN)/python notebooks/make_recordings.py
+	$(BIN)/python -m tests.make_recordings
 
 clean: ## remove everything that these commands made in this folder
 	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -50,3 +50,8 @@ def test_the_wheel_carries_tools_and_notebooks_inside_the_package(carried: set[s
 def test_the_wheel_carries_nothing_else(carried: set[str]) -> None:
     assert {name.split("/")[0].split("-")[0] for name in carried} == {"ebpflab"}
     assert not any("__pycache__" in name or name.endswith(".o") for name in carried)
+
+
+def test_no_module_lies_where_an_editable_install_cannot_take_it() -> None:
+    # hatchling: "Dev mode installations are unsupported when any path rewrite ... changes a prefix".
+    assert [path for folder in ("notebooks", "bpf_src") for path in (ROOT / folder).rglob("*.py")] == []

@@ -138,7 +138,7 @@ def cells_of(notebook):
 
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_every_cell_of_every_notebook_has_its_recording(notebook):
-    again = "python notebooks/make_recordings.py makes them again"
+    again = "`make recordings` makes them again"
     for name, source in cells_of(notebook):
         refusal, path = (RECORDINGS / notebook.stem / f"{name}.{kind}" for kind in ("json", "parquet"))
         if refusal.exists():

@@ -2,7 +2,7 @@
 
 ``notebooks/recordings/NOTEBOOK/`` holds for each ``%%bpf NAME`` of a notebook ``NAME.parquet``, or ``NAME.json`` with
 the error that the cell is there to show, and in ``lines.json`` what ``%bpf`` lines showed.
-``notebooks/make_recordings.py`` makes them.
+``make recordings`` makes them.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def _plain(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        hint = "python notebooks/make_recordings.py makes it again"
+        hint = "`make recordings` makes it again"
         raise EbpflabError(f"{path} cannot be read: {error}", hint=hint, stage="replay") from error
     return found if isinstance(found, dict) else {}
 

@@ -1,7 +1,7 @@
-"""Make the recordings that notebooks replay where the kernel cannot be used: python notebooks/make_recordings.py
+"""Make the recordings that notebooks replay where the kernel cannot be used: ``make recordings``.
 
 Needs root. For each notebook it runs the %%bpf cells beside a little work, and keeps what they captured, the errors
-that they are there to show, and what %bpf lines displayed, in recordings/NOTEBOOK.
+that they are there to show, and what %bpf lines displayed, in notebooks/recordings/NOTEBOOK.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import ebpflab
 from ebpflab import options
 from ebpflab.errors import VerifierError
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1] / "notebooks"
 WORK = f"while sleep 0.5; do ls -R /usr/share/doc/lib[a-c]*; cat /etc/host*; {sys.executable} -c 'import json'; done"
 NOT_RECORDED = ("doctor", "ps", "stop")  # true on any machine
 SECONDS = 5.0
