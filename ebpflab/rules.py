@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import tables
+from ._native.text import cutter as text_cutter
 from .btf import Type
 from .shown import Array, Coded, coded_bytes, coded_numbers, distinct_numbers, fixed_binary, fixed_lists
 
@@ -125,7 +126,7 @@ def enum(number: Rule, core: Type, bits: int) -> Rule:
 
 def text(width: int) -> Rule:
     def read(cells: Cells, _: Clock) -> Array:
-        return _cut_at_nul(cells).view(f"S{width}")[:, 0]
+        return text_cutter()(cells).view(f"S{width}")[:, 0]
 
     return Rule("text", np.dtype(f"S{width}"), read, lambda values: coded_bytes(values, _as_text))
 
@@ -288,19 +289,3 @@ def _signed(value: int, dtype: np.dtype[Any]) -> int:
 
 def _as_text(cell: bytes) -> str:
     return cell.partition(b"\0")[0].decode("utf-8", "replace")
-
-
-def _cut_at_nul(cells: Cells) -> Cells:
-    # Clears every byte after a row's first NUL: there may be anything, since a ring buffer does not clear its
-    # memory. Works on words of 8 bytes, read so that the first byte is the lowest.
-    rows, width = cells.shape
-    padded = np.zeros((rows, -(-width // 8) * 8), np.uint8)
-    padded[:, :width] = cells
-    alive = np.full(rows, ~np.uint64(0))
-    for word in padded.view("<u8").T:
-        # Marks the lowest zero byte exactly (and perhaps some above it); keep is all ones if there is none.
-        zero = (word - np.uint64(0x0101010101010101)) & ~word & np.uint64(0x8080808080808080)
-        keep = ((zero & -zero) >> np.uint64(7)) - np.uint64(1)
-        word &= keep & alive
-        alive[zero != 0] = 0
-    return np.ascontiguousarray(padded[:, :width])

@@ -121,7 +121,10 @@ def to_pandas(shown: Any) -> Any:
         # pandas writes the size of fixed-size binary into Parquet files, and cannot read those.
         fixed = pa.types.is_fixed_size_binary(shown.type)
         return pd.arrays.ArrowExtensionArray(shown.cast(pa.large_binary()) if fixed else shown)
-    return pd.DatetimeIndex(shown).tz_localize("UTC") if shown.dtype.kind == "M" else shown
+    if shown.dtype.kind != "M":
+        return shown
+    # As numbers they are UTC already; tz_localize() would copy them twice.
+    return pd.DatetimeIndex(shown.view(np.int64), dtype="datetime64[ns, UTC]", copy=False)
 
 
 def to_arrow(shown: Any) -> Any:

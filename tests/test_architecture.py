@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "btf": "errors",
     "tables.*": "",
     "shown": "",
-    "rules": "btf shown tables",
+    "rules": "btf shown tables _native.*",
     "columns": "errors btf rules",
     "decode": "errors btf rules columns shown",
     "symbols.*": "symbols.*",

@@ -19,7 +19,7 @@ from pathlib import Path
 from .. import cache
 from ..errors import EbpflabError, ToolMissingError
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("ringwalk.c", "perfwalk.c", "merge.c"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("ringwalk.c", "perfwalk.c", "merge.c", "text.c"))
 FLAGS = ("-O2", "-shared", "-fPIC", "-ffreestanding", "-nostdlib")
 _HINT = "apt install clang"
 

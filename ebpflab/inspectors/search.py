@@ -291,8 +291,11 @@ def _namespaces() -> tuple[str, ...]:
 
 
 def _explain_tracepoint(target: str) -> HookNotFoundError | None:
+    category, event = tracepoint_target(target)
+    if tracefs.has_event(category, event):  # a list of thousands takes milliseconds to make
+        return None
     names = frozenset(name.replace(":", "/") for name in tracefs.events())
-    return absent("tracepoint", "/".join(tracepoint_target(target)), names)
+    return absent("tracepoint", f"{category}/{event}", names)
 
 
 def _explain_raw(target: str) -> HookNotFoundError | None:

@@ -189,6 +189,20 @@ def events() -> tuple[str, ...]:
         raise _forbidden(root) from None
 
 
+def has_event(category: str, event: str) -> bool:
+    """Tell whether there is such a tracepoint; False also where tracefs cannot be looked into.
+
+    Examples
+    --------
+    >>> has_event("sched", "sched_switch")
+    True
+    """
+    try:
+        return (tracefs_root() / "events" / category / event / "format").exists()
+    except (KernelSupportError, PrivilegeError, OSError):
+        return False
+
+
 def format(name_or_text: str) -> Format:
     """Return the record format of a tracepoint.
 
