@@ -130,3 +130,18 @@ def fill(session, count):
     session.test_run(ctx=order(count))
     if session.vars["sent"] != before + count or session.vars["refused"]:
         raise Broken(f"the ring did not take {count:,} records")
+
+
+def warm(session, count=1_000_003):
+    """Fill the stream's history, so that its memory is used again from here on; returns how many records that took.
+
+    The first use of memory is dear in a virtual machine, whose host may have to find it first.
+    """
+    sent = 0
+    while not session.events.stats()["evicted"]:
+        fill(session, count)
+        session.events.resume()
+        sent += count
+        if not session.events.wait(sent, timeout=30):
+            raise Broken("the records that fill the history did not arrive")
+    return sent

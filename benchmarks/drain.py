@@ -44,7 +44,7 @@ def run(quick):
         "  the first time, into fresh memory",
         "M/s",
         first,
-        note="page faults: a store of a million records has slabs too small for huge pages",
+        note="page faults, of huge pages where the kernel has some: one round only",
     )
     yield Figure(
         "ready ring -> packed records",

@@ -9,6 +9,8 @@ mean.
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import sys
 import threading
 import time
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Counters", "Cursor", "Keep", "RecordStore", "Snapshot"]
 
-_LARGEST_SLAB = 4 << 20  # from here on numpy asks for huge pages: a fault per 2 MiB, not per 4 KiB
+_LARGEST_SLAB = 4 << 20
+_HUGE_PAGE = 2 << 20  # slabs of this size and more ask for huge pages: a fault per 2 MiB, not per 4 KiB
 _SMALLEST_SLAB = 1 << 12
 # One slab is part filled, one part evicted, two wait for reuse: together at most a fifth of the cap.
 _SLABS_PER_CAP = 20
@@ -308,7 +311,7 @@ class RecordStore:
             unseen = sys.getrefcount(self._pool[index]) <= 2
             if unseen and size <= len(self._pool[index]) <= 2 * size:
                 return self._pool.pop(index)
-        return np.empty(size, np.uint8)
+        return _memory(size)
 
     def _slab_size(self) -> int:
         caps = [_LARGEST_SLAB * _SLABS_PER_CAP]
@@ -319,6 +322,18 @@ class RecordStore:
         # A power of two, so that a mean length that drifts a little does not make every slab a new size.
         power = 1 << (max(min(caps) // _SLABS_PER_CAP, 1).bit_length() - 1)
         return max(power, _SMALLEST_SLAB)
+
+
+def _memory(size: int) -> NDArray[np.uint8]:
+    # The first use of a page is what makes a stream slow until its cap is reached: five times as slow, with pages of
+    # 4 KiB. Huge pages begin at multiples of their size, and only private memory gets them.
+    if size < _HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(size, np.uint8)
+    pages = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without them, CONFIG_TRANSPARENT_HUGEPAGE
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    start = -np.frombuffer(pages, np.uint8).ctypes.data % _HUGE_PAGE
+    return np.frombuffer(pages, np.uint8, size, start)
 
 
 class Cursor:
