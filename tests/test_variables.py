@@ -275,3 +275,21 @@ def test_no_descriptor_is_left_open(handle, btf):
     variables["seen"] = 1
     variables.close()
     assert open_descriptors() == before
+
+
+def test_variables_are_attributes_too(variables, handle):
+    assert variables.first == variables["first"] == 4000000000
+    variables.first = 17
+    assert variables["first"] == 17
+    section, at = offset_of("first")
+    assert bytes(handle.images[section][at : at + 4]) == (17).to_bytes(4, "little")
+    assert "first" in dir(variables)
+
+
+def test_an_attribute_that_no_variable_has_is_an_attribute_error_with_the_nearest(variables):
+    with pytest.raises(AttributeError, match="did you mean first"):
+        _ = variables.frist
+    with pytest.raises(AttributeError, match="did you mean first"):
+        variables.frist = 1
+    assert not hasattr(variables, "_repr_html_")
+    assert not hasattr(variables, "shape")

@@ -50,19 +50,23 @@ class _Section:
         self._pages = None  # the mapping goes when the last thread that reads it lets go
 
 
+_OWN = ("_sections", "_variables", "_state")  # attributes that are no variables of the program
+
+
 class Variables(MutableMapping[str, Any]):
-    """The global variables of a session: ``s.vars["limit"] = 10``.
+    """The global variables of a session: ``s.vars["limit"] = 10``, or ``s.vars.limit = 10``.
 
     Variables of ``.data`` and ``.bss`` can be read and written at any time; ``const volatile`` ones
     (``.rodata``) are set before the program is loaded and are constants to the verifier from then on.
     Scalars are Python numbers and bools, arrays of ``char`` are str, other arrays tuples, structs records: see
     :mod:`ebpflab.maps.codec`. What is read is a copy, so a struct is assigned as a whole, and fields that are left
-    out become 0: ``s.vars["config"] = {"pid": 1}``. Programs may run meanwhile, and see it half written.
+    out become 0: ``s.vars["config"] = {"pid": 1}``. Programs may run meanwhile, and see it half written. A variable
+    that has the name of a mapping's method, such as ``values``, is found in brackets only.
 
     Raises
     ------
     KeyError
-        For a name that the program does not define.
+        For a name that the program does not define; as an attribute, AttributeError.
     MapError
         When a value does not fit the variable's type.
     SessionError
@@ -114,6 +118,27 @@ class Variables(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         raise SessionError("global variables of a program cannot be deleted")
+
+    def __getattr__(self, name: str) -> Any:
+        # Asked for what the class does not have; notebooks ask every object for a dozen names of their own.
+        if name in _OWN:
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OWN:
+            object.__setattr__(self, name, value)
+            return
+        try:
+            self[name] = value
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._variables)

@@ -96,6 +96,11 @@ class _NoVariables(Variables):
     def __init__(self) -> None:
         pass
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        refuse(f"tell the global variable {name}")
+
     def __getitem__(self, name: str) -> Any:
         refuse(f"tell the global variable {name}")
 
