@@ -8,5 +8,5 @@ from pathlib import Path
 CELLS: dict[str, str] = {
     f"{path.stem}: {name}": source
     for path in sorted(Path(__file__).parent.glob("cells_*.py"))
-    for name, source in runpy.run_path(str(path))["CELLS"].items()
+    for name, source in runpy.run_path(str(path)).get("CELLS", {}).items()
 }
