@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes as ct
 import errno
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,10 +37,12 @@ def _check(status: int) -> None:
         raise OSError(-status, os.strerror(-status))
 
 
-def possible_cpus() -> int:
-    # As many values as a per-CPU entry has; offline CPUs count (Documentation/admin-guide/cputopology.rst).
-    text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii")
-    return int(text.strip().replace("-", ",").split(",")[-1]) + 1
+@functools.cache
+def possible_cpus() -> tuple[int, ...]:
+    # A per-CPU entry has a value for each, in this order; offline ones count (admin-guide/cputopology.rst).
+    text = Path("/sys/devices/system/cpu/possible").read_text(encoding="ascii").strip()
+    ranges = [(part.partition("-")[0], part.rpartition("-")[2]) for part in text.split(",")]
+    return tuple(cpu for first, last in ranges for cpu in range(int(first), int(last) + 1))
 
 
 def lookup(fd: int, key: bytes | None, size: int, flags: int = ANY) -> bytes:

@@ -116,7 +116,13 @@ class Batches:
         # The writer's thread wakes the event loop: no thread waits, and nobody looks again and again.
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
 
+        told = False
+
         def tell() -> None:
+            nonlocal told
+            if told:  # a loop that is busy for an hour would find a call for every drain
+                return
+            told = True
             with contextlib.suppress(RuntimeError):  # the loop was closed while we waited in it
                 loop.call_soon_threadsafe(arrived.set)
 
@@ -128,7 +134,7 @@ class Batches:
                 return False
             await asyncio.wait_for(arrived.wait(), self._timeout)
         except asyncio.TimeoutError:
-            return False
+            return self._cursor.wait(0)
         finally:
             forget()
         return self._cursor.wait(0) or not self._cursor.ended

@@ -60,15 +60,17 @@ class Buffers:
         self._sources = _open(handle, types)
         self._drain: Drain | None = None
         self._lookup = lookup
-        if not self._sources:
-            return
-        sinks = {source: self._sink(source, RecordStore(keep), types[source.name]) for source in self._sources}
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            if self._sources:
+                self._start({s: self._sink(s, RecordStore(keep), types[s.name]) for s in self._sources}, types, name)
+            undo.pop_all()
+
+    def _start(self, sinks: Mapping[Source, _Watched], types: Mapping[str, RecordTypes], name: str) -> None:
         self._drain = drain = Drain(sinks, name=name)
         for source, sink in sinks.items():
-            feed = _Feed(source, drain)
-            self.streams[source.name] = Events(
-                source.name, sink.store, feed, types[source.name], sink.losses, self._lookup
-            )
+            feed, kinds = _Feed(source, drain), types[source.name]
+            self.streams[source.name] = Events(source.name, sink.store, feed, kinds, sink.losses, self._lookup)
         drain.start()
 
     def _sink(self, source: Source, store: RecordStore, types: RecordTypes) -> _Watched:
@@ -109,6 +111,8 @@ class Buffers:
             stack.callback(self._counters.close)
             if self._drain is not None:
                 stack.callback(self._drain.stop)
+                for source in self._sources:
+                    stack.callback(self._drain.resume, source)  # what lies in a paused buffer is taken, too
 
 
 def _open(handle: Handle, types: Mapping[str, RecordTypes]) -> list[Source]:

@@ -215,7 +215,10 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _described(session: Session) -> dict[str, object]:
-    head = json.loads(session.events.head().to_json(orient="records", date_format="iso", default_handler=str))
+    frame = session.events.head()
+    octets = [str(name) for name, kind in frame.dtypes.items() if "binary" in str(kind)]
+    frame = frame.assign(**{name: [value.hex() for value in frame[name]] for name in octets})
+    head = json.loads(frame.to_json(orient="records", date_format="iso", date_unit="ns", default_handler=str))
     return {
         "session": session.name,
         "stream": session.events.name,

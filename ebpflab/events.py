@@ -16,6 +16,7 @@ from .frame import arrow, frame
 from .losses import Losses
 from .recording.layout import Facts
 from .records import RecordTypes
+from .snapshot import Counters
 from .store import RecordStore
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Events:
         self._catch_up()
         with self._store.snapshot(last) as snapshot:
             shown = frame(snapshot, self.types, self._lookup)
-        shown.attrs.update(self._attrs())
+        shown.attrs.update(self._attrs(snapshot.counters))
         return shown
 
     def head(self, rows: int = 5) -> pd.DataFrame:
@@ -117,8 +118,8 @@ class Events:
         """Count records: received, lost, discarded, evicted, pending; rate (per second), rows held, bytes in the ring.
 
         ``received + lost + discarded + pending`` is what the programs tried to send: ``pending`` are the records that
-        are still in the buffer. The rate is that since the last look; after the programs were detached, that of the
-        whole run.
+        are still in the buffer. (While records flow, the numbers are of moments a little apart.) The rate is that since
+        the last look; after the programs were detached, that of the whole run.
         """
         counters = self._store.counters()
         self._losses.look(counters.received)
@@ -221,7 +222,7 @@ class Events:
         with self._store.snapshot(last) as snapshot:
             table = arrow(snapshot, self.types, self._lookup)
         # Where pandas.read_parquet and Table.to_pandas look for the attrs of a frame.
-        metadata, attrs = table.schema.metadata or {}, self._attrs()
+        metadata, attrs = table.schema.metadata or {}, self._attrs(snapshot.counters)
         about = {**json.loads(metadata.get(b"pandas", b"{}")), "attributes": attrs}
         metadata |= {b"pandas": json.dumps(about).encode(), b"PANDAS_ATTRS": json.dumps(attrs).encode()}
         return table.replace_schema_metadata(metadata)
@@ -284,10 +285,11 @@ class Events:
         lost = "unknown" if stats["lost"] is None else f"{stats['lost']:,}"
         return f"<events of {self.name}: {stats['received']:,} received, {lost} lost, {stats['evicted']:,} evicted>"
 
-    def _attrs(self) -> dict[str, Any]:
-        stats = self.stats()
+    def _attrs(self, counters: Counters) -> dict[str, Any]:
+        # The counters are the frame's: more may have come while it was made.
+        self._losses.look(self._store.received)
         gaps = [[_iso(g.start / 1e9), _iso(g.end / 1e9), sum(g.lost)] for g in self._losses.gaps()[-_GAPS_SHOWN:]]
-        counts = {key: stats[key] for key in ("received", "lost", "evicted")}
+        counts = {"received": counters.received, "lost": self._losses.total(), "evicted": counters.evicted}
         return {**counts, "span": self._span(), "gaps": gaps}
 
     def _catch_up(self) -> None:

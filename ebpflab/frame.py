@@ -68,10 +68,9 @@ def _has_tag(candidate: Candidate, data: NDArray[np.uint8]) -> NDArray[np.bool_]
     # Read the tag as the number in the record, whatever its column shows (an enum shows names).
     if candidate.field is None:
         return np.ones(len(data), bool)
-    field: NDArray[Any] = np.ascontiguousarray(data).view(candidate.type.dtype).reshape(-1)
-    for name in candidate.field.split("."):
-        field = field[name]
-    found: NDArray[np.bool_] = field == candidate.value
+    column = next(c for c in candidate.type.columns if c.name == candidate.field)
+    cells = data[:, column.offset : column.offset + column.size]
+    found: NDArray[np.bool_] = column.rule.read(cells, np.zeros(len(data), np.int64)) == candidate.value
     return found
 
 

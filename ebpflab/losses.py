@@ -65,7 +65,7 @@ class LossCounters:
             return self._last.get(buffer, [])
         totals: list[int] = []
         for _, offset, cpus in self._sites.get(buffer, []) + self._sites.get("?", []):
-            counts = struct.unpack_from(f"<{cpus}Q", pages, offset)
+            counts = struct.unpack_from(f"={cpus}Q", pages, offset)
             totals = [a + b for a, b in zip(totals or [0] * cpus, counts, strict=True)]
         return totals
 

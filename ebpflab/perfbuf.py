@@ -76,6 +76,10 @@ def open_perf_buffer(map_fd: int, slots: int, per_cpu_bytes: int, name: str, siz
             with _explained(name):
                 _perf_events.enable(map_fd, cpu, fd)
             rings.append(ring)
+        if not rings:
+            raise EbpflabError(
+                f"no CPU that is online has a slot in {name!r}", stage="stream", hint="leave out its max_entries"
+            )
         source = MergedSource(name, rings)
         undo.pop_all()
     return source
@@ -123,6 +127,7 @@ class PerfRing:
         self.name, self.size, self.cpu = name, nbytes, cpu
         self._fd: int | None = fd
         self._told = self._counted = 0  # lost: as the records tell, late but on every kernel; as the kernel counts
+        self._left = 0  # samples that nobody took, once it is closed
         self._lock = threading.Lock()
         try:
             self._memory: PerfMemory | None = _map(fd, nbytes, name, sizes or {})
@@ -179,7 +184,7 @@ class PerfRing:
     def pending_records(self) -> int:
         """Count the samples in the ring that were not taken."""
         with self._lock:
-            return 0 if self._count is None else self._count()
+            return self._left if self._count is None else self._count()
 
     def lost_by_kernel(self) -> dict[int, int]:
         """Return how many records had no room on this CPU.
@@ -189,13 +194,15 @@ class PerfRing:
         """
         with self._lock:
             if self._fd is not None:
-                self._counted = _perf_events.lost(self._fd) or 0
+                self._counted = max(self._counted, _perf_events.lost(self._fd) or 0)
             return {self.cpu: max(self._told, self._counted)}
 
     def close(self) -> None:
         """Unmap the ring and close the event. Stop its :class:`~ebpflab.stream.Drain` first."""
         self.lost_by_kernel()
         with self._lock:
+            if self._count is not None:
+                self._left = self._count()
             self._walk = self._count = self._memory = None
             if self._fd is not None:
                 os.close(self._fd)

@@ -149,6 +149,8 @@ def _wanted(btf: Btf, item: str, structs: Sequence[str]) -> Candidate:
     if match[2] not in fields:
         near = nearest(match[2], fields) or tuple(fields[:8])
         raise CellError(f"--event: {record.name} has no field {match[2]}", hint=f"did you mean {', '.join(near)}?")
+    if next(c for c in record.columns if c.name == match[2]).rule.dtype.kind not in "iub":
+        raise CellError(f"--event: {record.name}.{match[2]} is no number, and cannot be a tag", hint=_EXAMPLE)
     try:
         return Candidate(record, match[2], int(match[3], 0))
     except ValueError:

@@ -83,6 +83,7 @@ class RingBuffer:
             np.frombuffer(kernels, np.uint8, 2 * max_entries, offset=page),
         )
         self._walk: _native.Walker | None = _native.walker(self._ring, walker)
+        self._left = 0  # records that nobody took, once it is closed
         self._count: Callable[[], int] | None = _native.counter(self._ring, walker)
         self._lock = threading.Lock()  # a ring has one consumer
         self._minimum = 1
@@ -178,7 +179,7 @@ class RingBuffer:
         position and from the consumer's on.
         """
         with self._lock:
-            return 0 if self._count is None else self._count()
+            return self._left if self._count is None else self._count()
 
     def lost_by_kernel(self) -> None:
         """Return None: the kernel does not count what a full ring buffer refuses."""
@@ -186,4 +187,6 @@ class RingBuffer:
     def close(self) -> None:
         """Unmap the ring; what it still holds stays in the kernel's map. Stop its :class:`Drain` first."""
         with self._lock:
+            if self._count is not None:
+                self._left = self._count()
             self._walk = self._count = self._ring = None

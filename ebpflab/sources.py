@@ -13,6 +13,7 @@ from .ringbuf import RingBuffer
 from .stream import Source
 
 RINGBUF, PERF_EVENT_ARRAY = 27, 4  # BPF_MAP_TYPE_*, include/uapi/linux/bpf.h
+_RB_OVERWRITE = 1 << 19  # BPF_F_RB_OVERWRITE, Linux 6.19
 
 
 def event_maps(infos: Iterable[MapInfo]) -> list[str]:
@@ -57,6 +58,9 @@ def open_source(info: MapInfo, types: RecordTypes) -> Source:
     """
     if info.fd is None or (info.inner_type and not info.inner_fds):
         raise EbpflabError(f"{info.name} has no memory to read from: it is not loaded", stage="stream")
+    if info.type == RINGBUF and info.flags & _RB_OVERWRITE:
+        what = f"{info.name} overwrites its oldest records, which cannot be followed"
+        raise EbpflabError(what, stage="stream", hint="leave BPF_F_RB_OVERWRITE out of its flags")
     if info.type == PERF_EVENT_ARRAY:
         return open_perf_buffer(info.fd, info.max_entries, info.per_cpu_bytes, info.name, types.padded_sizes())
     if info.type == RINGBUF:

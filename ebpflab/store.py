@@ -295,8 +295,8 @@ class RecordStore:
             self._retire(piece.slab)
 
     def _retire(self, slab: NDArray[np.uint8]) -> None:
-        # Rows leave in order, so a slab that the oldest piece does not lie in holds no piece at all.
-        in_use = slab is self._slab or (self._pieces and self._pieces[0].slab is slab)
+        # A slab in which rows lie is retired again when the last of them leaves.
+        in_use = slab is self._slab or any(piece.slab is slab for piece in self._pieces)
         if in_use or not len(slab):
             return
         self._pool.append(slab)

@@ -145,10 +145,13 @@ class Drain:
         self._reported = False
         self._thread: threading.Thread | None = None
         self._hung: set[int] = set()  # descriptors that nothing will ever come from
-        self._kick = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._kick = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._epoll = _epoll(self._kick)
+        except OSError as error:
+            raise EbpflabError(f"the reader of {name!r} cannot be made: {error}", stage="stream") from error
         self._kicked = select.poll()
         self._kicked.register(self._kick, select.POLLIN)
-        self._epoll = select.epoll()
         try:
             self._epoll.register(self._kick, select.EPOLLIN)
             for source in self._sinks:
@@ -263,7 +266,8 @@ class Drain:
         self._wake()
         with self._turned:
             self._turned.wait_for(lambda: self._ended or condition(), timeout)
-        self._check()
+        if not self._reported:  # said once: what is held has to stay readable
+            self._check()
 
     def _wake(self) -> None:
         with self._turned:
@@ -336,6 +340,14 @@ class Drain:
             self._turned.notify_all()
         for sink in self._sinks.values():
             sink.close()
+
+
+def _epoll(kick: int) -> select.epoll:
+    try:
+        return select.epoll()
+    except OSError:
+        os.close(kick)
+        raise
 
 
 class _Pace:

@@ -60,6 +60,7 @@ def record(line, source, folder):
                 session.attach()
                 time.sleep(min(asked.seconds or SECONDS, SECONDS))
                 session.detach()
+        path.chmod(0o644)  # these are for everybody
         print(f"  {asked.name}: {recorder.rows:,} events, {path.stat().st_size / 1000:.0f} kB")
         assert recorder.rows, f"{asked.name} captured nothing"
         assert path.stat().st_size < LARGEST, f"{path} is larger than {LARGEST} bytes"

@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "frame": "errors decode records rules snapshot",
     "batches": "frame records store",
     "iterators": "errors btf decode records stream",
-    "events": "errors batches frame losses records rules store plots recording.layout recording.writer",
+    "events": "errors batches frame losses records rules snapshot store plots recording.layout recording.writer",
     "plots": "errors formatting",
     "engines.base": "errors",
     "recording.lookups": "",

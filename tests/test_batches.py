@@ -188,3 +188,14 @@ def test_an_event_loop_that_was_closed_does_not_stop_the_writer(store):
     send(store, (1, 0))
     assert store.received == 1
     del task
+
+
+def test_a_loop_that_is_busy_is_told_once_not_for_every_drain(store):
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(following(store, timeout=None).__anext__())
+    loop.run_until_complete(asyncio.sleep(0.01))
+    for n in range(211):
+        send(store, (n, 0))
+    assert len(loop._ready) <= 2  # the loop's own queue of what it has to call
+    assert loop.run_until_complete(task).record == "event"
+    loop.close()

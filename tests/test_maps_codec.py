@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import ipaddress
 import json
 import math
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -327,3 +329,27 @@ def test_a_float_keeps_its_value_and_a_number_that_is_too_large_is_refused():
     single = codec("globals", "float", Kind.FLOAT)
     with pytest.raises(MapError, match="does not fit into float"):
         single.encode(1e300, "v")
+
+
+@pytest.mark.parametrize(
+    ("size", "text", "length"),
+    [
+        (8, "10.0.0.0/8", 8),
+        (20, "10.0.0.0/8", 104),
+        (20, "10.0.0.1", 128),
+        (20, "2001:db8::/32", 32),
+        (8, "10.0.0.1", 32),
+    ],
+)
+def test_a_prefix_has_its_length_in_the_family_of_the_trie(size, text, length):
+    node, raw = PrefixNode("struct key", size), bytearray(size)
+    node.write(raw, 0, text, "key")
+    assert int.from_bytes(raw[:4], sys.byteorder) == length
+    address = ipaddress.ip_address(text.partition("/")[0])
+    mapped = address if address.version == 6 or size == 8 else ipaddress.ip_address(f"::ffff:{address}")
+    assert bytes(raw[4:]) == mapped.packed
+
+
+def test_a_prefix_of_ipv4_cannot_be_longer_than_its_address():
+    with pytest.raises(MapError):
+        PrefixNode("struct key", 20).write(bytearray(20), 0, "10.0.0.0/33", "key")

@@ -67,7 +67,7 @@ def test_a_path_that_is_taken_is_refused_and_overwritten_when_asked(path):
     assert "overwrite=True" in caught.value.hint
     assert path.read_text() == "precious"
     running = stream.events.record(path, overwrite=True)
-    with pytest.raises(EbpflabError, match="exists already"):
+    with pytest.raises(EbpflabError, match="is being recorded"):
         stream.events.record(path)
     running.stop()
     stream.events.record(path, overwrite=True).stop()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import sys
 from pathlib import Path
@@ -26,8 +27,8 @@ def descriptor(value: Any, held: contextlib.ExitStack, name: str, wanted: str, *
         return fd
     if hasattr(value, "fileno"):
         return int(value.fileno())
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+    if hasattr(value, "__index__") and not isinstance(value, bool) and operator.index(value) >= 0:
+        return operator.index(value)
     raise MapError(f"{name}: {value!r} is no {wanted}", hint=f"give {wanted}, or its file descriptor")
 
 
@@ -42,10 +43,10 @@ def process(value: Any, held: contextlib.ExitStack, name: str) -> int:
     # A pidfd, of a pid or thread id; what has a descriptor is taken for one.
     if hasattr(value, "fileno"):
         return int(value.fileno())
-    if not isinstance(value, int) or isinstance(value, bool):
+    if isinstance(value, bool) or not hasattr(value, "__index__"):  # numpy's integers have it, too
         raise MapError(f"{name}: {value!r} is no process", hint="give a pid, or a pidfd with fileno()")
     try:
-        fd = _pidfd(value)
+        fd = _pidfd(operator.index(value))
     except OSError as error:
         raise MapError(f"{name}: there is no process {value}: {error.strerror}", errno=error.errno) from None
     held.callback(os.close, fd)

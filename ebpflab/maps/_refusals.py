@@ -29,6 +29,8 @@ _TAKES = {
     "sockhash": _SOCKETS,
     "reuseport_sockarray": "it takes bound sockets with SO_REUSEPORT",
     "xskmap": "it takes bound AF_XDP sockets",
+    **dict.fromkeys(("devmap", "devmap_hash"), "it takes indexes of network devices of this network namespace"),
+    "cpumap": "it takes a queue size from 1 to 16,384, for a CPU that there is",
     "cgroup_array": "it takes cgroups of version 2",
     "cgrp_storage": "it takes cgroups of version 2",
     "sk_storage": "it takes sockets",

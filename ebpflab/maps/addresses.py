@@ -71,7 +71,9 @@ class PrefixNode:
         if isinstance(value, (str, ipaddress.IPv4Network, ipaddress.IPv6Network)):
             address, _, bits = str(value).partition("/")
             data, length = packed_address(address, data_size), int(bits) if bits.isdigit() else 8 * data_size
-            bad = bits and not bits.isdigit()
+            bad = bool(bits) and not bits.isdigit()
+            if bits.isdigit() and data_size == 16 and ":" not in address:  # it lies in ::ffff:0:0/96
+                bad, length = length > 32, length + 96
         elif isinstance(value, tuple) and len(value) == 2:
             length, data = value
             data, bad = packed_address(data, data_size) or data, not isinstance(length, int)

@@ -169,7 +169,7 @@ class BpfMap(MutableMapping[Any, Any]):
         zero = bytes(self._facts.stride)
         for raw in self._raw_keys():
             if self._facts.type.full:
-                self._call("write", raw, functools.partial(_write, raw, zero))
+                self._call("write", raw, functools.partial(_write, raw, zero, self._facts.lookup_flags))
                 continue
             with contextlib.suppress(KeyError):  # a program deleted it meanwhile
                 self._call("delete", raw, functools.partial(_delete, raw))
@@ -334,7 +334,8 @@ class BpfMap(MutableMapping[Any, Any]):
 
     def _raw_keys(self) -> list[bytes]:
         self._may("list")
-        if self._facts.type.batched:  # with values it takes fewer calls than without
+        # With values it takes fewer calls than without; an array's empty places have a key all the same.
+        if self._facts.type.batched or self._facts.type.index:
             return [row.tobytes() for row in self._entries().keys]
         return self._listed(lambda: _entries.keys_of(self._facts, self._fd))
 
@@ -384,8 +385,8 @@ class _Values(ValuesView[Any]):
         return (value for _, value in self._mapping._pairs())
 
 
-def _write(key: bytes, value: bytes, fd: int) -> None:
-    _bpfmaps.update(fd, key, value)
+def _write(key: bytes, value: bytes, flags: int, fd: int) -> None:
+    _bpfmaps.update(fd, key, value, flags)
 
 
 def _delete(key: bytes, fd: int) -> None:

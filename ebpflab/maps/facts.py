@@ -53,10 +53,11 @@ def facts_of(info: MapInfo, btf: Btf, definition: MapDefinition | None) -> Facts
     value = _codec(btf, definition.value_type_id if definition else None, info.value_size, False)
     if type.name == "lpm_trie" and key is not None:
         key = _prefix(key)
-    cpus = _bpfmaps.possible_cpus() if type.per_cpu else 1
+    cpus = len(_bpfmaps.possible_cpus()) if type.per_cpu else 1
     stride = -(-info.value_size // 8) * 8 * cpus if type.per_cpu else info.value_size
     members = _own_members(btf, definition) if value is not None and definition else {}
-    lock = _bpfmaps.LOCK if any("spin_lock" in kind for kind in members.values()) else 0
+    # BPF_F_LOCK is for bpf_spin_lock alone: the kernel refuses it for bpf_res_spin_lock.
+    lock = _bpfmaps.LOCK if "bpf_spin_lock" in members.values() else 0
     return Facts(
         info.name, type, key, value, info.max_entries, info.flags, stride, cpus, lock, tuple(n for n in members)
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _bpfmaps
 from ..decode import Column, RecordType, to_frame
 from ..errors import MapError
 from ..shown import to_pandas
@@ -15,6 +16,7 @@ from ._entries import Entries
 from .addresses import PrefixNode
 from .codec import Codec
 from .facts import Facts
+from .record import Named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +48,7 @@ def frame(facts: Facts, entries: Entries, *, per_cpu: bool = False, lookup: Look
     keys, values = entries.keys, entries.values
     cpus: dict[str, Any] = {}
     if facts.type.per_cpu and per_cpu:
-        cpus = {"cpu": np.tile(np.arange(facts.cpus, dtype=np.uint16), len(keys))}
+        cpus = {"cpu": np.tile(np.array(_bpfmaps.possible_cpus(), np.uint16), len(keys))}
         keys = np.repeat(keys, facts.cpus, axis=0)
         shown = _columns(facts.value.record, spread(facts, values), entries.clock_offset_ns, lookup)
     elif facts.type.per_cpu:
@@ -163,6 +165,6 @@ def total(values: Iterable[Any]) -> Any:
     if isinstance(first, tuple):
         parts = (total(parts) for parts in zip(*listed, strict=True))
         return type(first)(parts)
-    if type(first) in (int, float):
+    if type(first) in (int, float) and not any(isinstance(value, Named) for value in listed):
         return sum(listed)
     return next((value for value in listed if value), first)

@@ -49,7 +49,8 @@ class Parts:
                 )
             for old in (self._aside, path):
                 _remove(old)
-            self._aside.mkdir(parents=True)
+            self._aside.parent.mkdir(parents=True, exist_ok=True)
+            self._aside.mkdir(mode=0o700)
 
     @contextlib.contextmanager
     def part(self) -> Iterator[Path]:
@@ -71,7 +72,10 @@ class Parts:
         schema = columns.described(metadata)
         _remove(self._aside)
         try:
-            with parquet().ParquetWriter(self._aside, schema, **columns.options()) as writer:
+            with (
+                open(self._aside, "xb", opener=_private) as sink,
+                parquet().ParquetWriter(sink, schema, **columns.options()) as writer,
+            ):
                 for group in self._groups(f"{columns.prefix}raw"):
                     writer.write_table(
                         group.unify_dictionaries().replace_schema_metadata(schema.metadata), max(len(group), 1)
@@ -120,6 +124,11 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         what = f"{path} cannot be written: {error.strerror or error}"
         raise EbpflabError(what, hint="what was written until then can be replayed", stage="record") from error
+
+
+def _private(path: str, flags: int) -> int:
+    # What the kernel tells root is not for everybody, as with perf.data. "x" follows no link that lies there.
+    return os.open(path, flags, 0o600)
 
 
 def _remove(path: Path) -> None:

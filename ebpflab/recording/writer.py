@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,9 @@ class Source:
     facts: Callable[[], Facts]
     size: int
     lookup: Lookup | None = None
+
+
+_live: weakref.WeakValueDictionary[Path, Recorder] = weakref.WeakValueDictionary()
 
 
 class Recorder:
@@ -99,12 +103,15 @@ class Recorder:
         self._reported = False
         self._woken, self._ending = threading.Event(), False
         self._threshold = 0
+        if (other := _live.get(self.path)) is not None and other.running:
+            raise EbpflabError(f"{self.path} is being recorded", hint="stop() that recorder first", stage="record")
         self._parts = Parts(self.path, overwrite=overwrite)
         with explained(self.path):
             self._part(first=True)  # whatever happens from now on, the path opens
         self._forget = self._store.listen(self._arrived)
         self._thread = threading.Thread(target=self._run, name=f"ebpflab-record-{source.name}", daemon=True)
         self._thread.start()
+        _live[self.path] = self
 
     @property
     def rows(self) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,8 +189,14 @@ def _open(process: Process, mapping: Mapping) -> IO[bytes] | None:
 
 
 def _regular(path: str, flags: int) -> int:
-    # Whoever runs a process decides what lies at such a path: a FIFO must not hold us up.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    # Whoever runs a process decides what lies at such a path: to open a FIFO may wait, to open a device may act.
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(place).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", path)
+        return os.open(f"/proc/self/fd/{place}", flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 def _own_memory(name: str) -> bytes:

@@ -149,3 +149,56 @@ def test_the_size_of_a_buffer_that_is_not_there_is_refused_with_those_that_are()
     with pytest.raises(CellError, match="evnts") as caught:
         ebpflab.load(sender(), buffers={"evnts": "1MiB"})
     assert "events" in caught.value.hint
+
+
+def test_what_lies_in_a_paused_buffer_arrives_when_the_session_is_closed(load):
+    session = load(sender())
+    session.events.pause()
+    order(session, 7)
+    session.close()
+    stats = session.events.stats()
+    assert (stats["received"], stats["lost"], stats["pending"]) == (7, 0, 0)
+    assert session.events.df()["number"].tolist() == list(range(7))
+
+
+def test_the_attrs_of_a_frame_are_of_its_own_rows(load):
+    session = load(sender(), keep=10**6)
+    stop = threading.Event()
+
+    def pour():
+        while not stop.is_set():
+            order(session, 997)
+
+    thread = threading.Thread(target=pour)
+    thread.start()
+    try:
+        for _ in range(11):
+            frame = session.events.df()
+            assert frame.attrs["received"] - frame.attrs["evicted"] == len(frame)
+    finally:
+        stop.set()
+        thread.join()
+
+
+TAGGED = """
+struct small { u32 kind : 4, flag : 1; s32 value; };
+struct large { u32 kind : 4, flag : 1; s32 other; };
+struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 1 << 16); } events SEC(".maps");
+struct large *kept = 0;
+
+SEC("syscall") int send(void *ctx)
+{
+	struct small s = { .kind = 9, .flag = 1, .value = -5 };
+	struct large l = { .kind = 10, .flag = 1, .other = -6 };
+	bpf_ringbuf_output(&events, &s, sizeof(s), 0);
+	return bpf_ringbuf_output(&events, &l, sizeof(l), 0);
+}
+"""
+
+
+def test_a_tag_may_be_a_bitfield(load):
+    session = load(TAGGED, events={"events": "small:kind=9,large:kind=10"})
+    session.test_run("send")
+    frame = session.events.df()
+    assert frame["record"].tolist() == ["small", "large"]
+    assert (frame["value"][0], frame["other"][1]) == (-5, -6)

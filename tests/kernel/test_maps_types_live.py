@@ -166,6 +166,7 @@ def test_a_prog_array_takes_names_of_programs_and_shows_them(session):
     ids = {p.name: p.id for p in session._handle.programs()}
     assert jumps[1] == (ids["second_program_with_a_long_name"], "second_program_with_a_long_name")
     assert jumps.df().to_dict("records") == [{"key": 1, "id": jumps[1].id, "name": jumps[1].name}]
+    assert (list(jumps), dict(jumps)) == ([1], {1: jumps[1]})  # empty slots are not there
     assert len(list(jumps.items())) == 1
     with pytest.raises(MapError, match="no program frist_program") as caught:
         jumps[0] = "frist_program"

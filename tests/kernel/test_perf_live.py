@@ -175,7 +175,7 @@ def test_stop_is_quick_at_full_speed(load):
     assert len(s.events.df()) == 10_000
 
 
-def test_a_pause_before_close_leaves_the_rest_unread_and_the_books_say_so(load, pinned):
+def test_what_a_paused_buffer_holds_arrives_when_the_session_is_closed(load, pinned):
     s = load(PERF, attach=False)
     produce(s, 11)
     assert s.events.wait(11, timeout=5)
@@ -183,7 +183,8 @@ def test_a_pause_before_close_leaves_the_rest_unread_and_the_books_say_so(load, 
     produce(s, 13)
     assert s.events.stats()["pending"] == 13
     s.close()
-    assert len(s.events.df()) == 11
+    assert len(s.events.df()) == 24
+    assert s.events.stats()["pending"] == 0
 
 
 def test_records_of_several_sizes_are_told_apart_and_stay_in_order(load, pinned):
