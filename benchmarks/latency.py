@@ -56,6 +56,7 @@ def run(quick):
         for _ in range(rounds):
             for name, measure in tuple(sides.items()):
                 try:
+                    measure()  # warm, as a second try at a cell is: another compiler had the caches before
                     times[name].append(measure())
                 except peers.PeerMissing as error:
                     missing[name] = str(error)
