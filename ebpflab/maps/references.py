@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MapError
@@ -38,8 +39,10 @@ class _References(BpfMap):
         shown = {name: [row[i] for row in rows] for i, name in enumerate(self._described)}
         return pd.DataFrame(table.named(keys, {}, shown), index=pd.RangeIndex(len(rows)))
 
+    @abstractmethod
     def _row(self, raw: bytes) -> tuple[Any, ...]:
-        raise NotImplementedError
+        # What a frame shows of one value, in the order of `_described`.
+        ...
 
 
 class MapOfMaps(_References):
