@@ -182,29 +182,35 @@ class Btf:
         self._ids_by_name: dict[str, list[int]] | None = None
 
     @classmethod
-    def parse(cls, data: bytes) -> Btf:
+    def parse(cls, data: bytes, base: Btf | None = None) -> Btf:
         """Read a ``.BTF`` section or a file under ``/sys/kernel/btf``, of either byte order.
+
+        Parameters
+        ----------
+        data
+            The bytes.
+        base
+            For the BTF of a module: that of its kernel, from which type ids and strings are numbered on. The
+            result holds the types of both.
 
         Raises
         ------
         DecodeError
-            The bytes are not BTF, or are cut off.
+            The bytes are not BTF, are cut off, or go on from a base that is not given.
         """
         byteorder: Literal["little", "big"] = "big" if data[:2] == b"\xeb\x9f" else "little"
         order = "<" if byteorder == "little" else ">"
-        if len(data) < _HEADER_SIZE:
-            raise DecodeError(f"BTF of {len(data)} bytes is shorter than its header of {_HEADER_SIZE}.")
-        magic, version, _, header, *places = struct.unpack_from(order + _HEADER, data)
-        if magic != _MAGIC or version != 1:
-            raise DecodeError(f"These bytes are not BTF version 1: magic {magic:#x}, version {version}.")
-        type_off, type_len, str_off, str_len = places
-        if max(header + type_off + type_len, header + str_off + str_len) > len(data) or header < _HEADER_SIZE:
-            raise DecodeError("The sections that the BTF header names are not inside its bytes.")
-        types = data[header + type_off :][:type_len]
-        strings = data[header + str_off :][:str_len]
-        if strings[:1] != b"\0" or strings[-1:] != b"\0":
-            raise DecodeError("The BTF string section does not start and end with a NUL.")
-        return cls(types, _find_types(types, order), strings, byteorder)
+        types, strings = _sections(data, order)
+        if base is not None and byteorder != base.byteorder:
+            raise DecodeError("This BTF and that of its base have different byte orders.")
+        if strings[-1:] != b"\0" or (base is None and strings[:1] != b"\0"):
+            split = " (as that of a module does not, which goes on from its kernel's)" if strings[-1:] == b"\0" else ""
+            raise DecodeError(f"The BTF string section does not start and end with a NUL{split}.")
+        starts = _find_types(types, order)
+        if base is None:
+            return cls(types, starts, strings, byteorder)
+        starts = [*base._starts, *(len(base._types) + start for start in starts)]
+        return cls(base._types + types, starts, base._strings + strings, byteorder)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -447,6 +453,19 @@ def _tagged(t: Type) -> str:
 
 def _split(info: int) -> tuple[Kind, int, bool]:
     return Kind(info >> 24 & _KIND_MASK), info & _VLEN_MASK, bool(info >> 31)
+
+
+def _sections(data: bytes, order: str) -> tuple[bytes, bytes]:
+    # The type section and the string section.
+    if len(data) < _HEADER_SIZE:
+        raise DecodeError(f"BTF of {len(data)} bytes is shorter than its header of {_HEADER_SIZE}.")
+    magic, version, _, header, *places = struct.unpack_from(order + _HEADER, data)
+    if magic != _MAGIC or version != 1:
+        raise DecodeError(f"These bytes are not BTF version 1: magic {magic:#x}, version {version}.")
+    type_off, type_len, str_off, str_len = places
+    if max(header + type_off + type_len, header + str_off + str_len) > len(data) or header < _HEADER_SIZE:
+        raise DecodeError("The sections that the BTF header names are not inside its bytes.")
+    return data[header + type_off :][:type_len], data[header + str_off :][:str_len]
 
 
 def _find_types(types: bytes, order: str) -> list[int]:

@@ -13,6 +13,7 @@ The tree::
       AttachError             a loaded program could not be attached    .errno
         HookNotFoundError     its hook does not exist                   .nearest
       PrivilegeError          the kernel said EPERM or EACCES           .cause
+      TypeNotFoundError       a type, a member or a helper does not exist    .nearest
       MapError                a map refused a value or an operation     .errno
       DecodeError             records do not fit the struct they should hold
       SessionError            a call that the session's state does not allow
@@ -198,6 +199,16 @@ class AttachError(EbpflabError):
 
 class HookNotFoundError(AttachError):
     """The hook does not exist on this kernel; ``nearest`` holds the most similar names that do."""
+
+    def __init__(self, what: str, *, nearest: Sequence[str] = (), **more: Any) -> None:
+        super().__init__(what, **more)
+        self.nearest = tuple(nearest)
+
+
+class TypeNotFoundError(EbpflabError):
+    """No type, member or helper has this name; ``nearest`` holds the most similar names that exist."""
+
+    stage = "inspect"
 
     def __init__(self, what: str, *, nearest: Sequence[str] = (), **more: Any) -> None:
         super().__init__(what, **more)
