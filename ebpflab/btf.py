@@ -293,7 +293,7 @@ class Btf:
         >>> btf.c_type(member.type_id), btf.c_type(member.type_id, member.name)
         ('char[16]', 'char comm[16]')
         """
-        return _Speller(self).declare(type_id, name)
+        return Speller(self).declare(type_id, name)
 
     def _string(self, offset: int) -> str:
         if offset >= len(self._strings):
@@ -404,12 +404,12 @@ def variables(btf: Btf, section: str) -> list[Variable]:
     return [Variable(v.name, btf[v.type_id].type_id, v.offset, v.size) for v in found.variables]
 
 
-class _Speller:
+class Speller:
     # Spells one type in C. A declaration grows from its name outwards: "name" -> "*name" -> "(*name)[4]".
 
-    def __init__(self, btf: Btf) -> None:
+    def __init__(self, btf: Btf, most: int = _MAX_SPELLED) -> None:
         self._btf = btf
-        self._left = _MAX_SPELLED
+        self._left = most
 
     def declare(self, type_id: int, inner: str, depth: int = 0) -> str:
         # Damaged BTF can run in circles, or fan out through parameters: both length and depth are bounded.
@@ -420,20 +420,30 @@ class _Speller:
                 raise DecodeError(f"Type id {type_id} cannot be spelled in C: it refers back to itself.")
             t = self._btf[type_id]
             if t.kind in _QUALIFIERS:
-                words.append(_QUALIFIERS[t.kind])
+                words += [_QUALIFIERS[t.kind]] if _QUALIFIERS[t.kind] not in words else []
             elif t.kind is Kind.PTR:
                 # Qualifiers met so far are the pointer's own: "char *const name".
                 inner = "*" + " ".join([*words, inner] if inner else words)
                 words = []
             elif t.kind is Kind.ARRAY:
-                inner = f"{_grouped(inner)}[{t.length or ''}]"
+                inner = f"{_grouped(inner)}[{self.dimension(t)}]"
             elif t.kind is Kind.FUNC_PROTO:
                 inner = f"{_grouped(inner)}({self._params(t, depth + 1)})"
             elif t.kind not in (Kind.TYPE_TAG, Kind.VAR, Kind.FUNC):
                 break
             type_id = t.type_id
-        base = " ".join([*words, _tagged(t)])
+        base = " ".join([*words, self.base(t)])
         return f"{base}{'' if inner[:1] in ('', '[') else ' '}{inner}"
+
+    def base(self, t: Type) -> str:
+        # A type's own name with the keyword that C wants before it.
+        keywords = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
+        keyword = ("union" if t.flag else "struct") if t.kind is Kind.FWD else keywords.get(t.kind, "")
+        return f"{keyword} {t.name or '{...}'}".strip()
+
+    def dimension(self, array: Type) -> str:
+        # BTF does not tell a flexible array from one of no elements.
+        return str(array.length or "")
 
     def _params(self, proto: Type, depth: int) -> str:
         spelled = (self.declare(p.type_id, "", depth) if p.type_id else "..." for p in proto.params)
@@ -442,13 +452,6 @@ class _Speller:
 
 def _grouped(inner: str) -> str:
     return f"({inner})" if inner.startswith("*") else inner
-
-
-def _tagged(t: Type) -> str:
-    # A type's own name with the keyword that C wants before it.
-    keywords = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
-    keyword = ("union" if t.flag else "struct") if t.kind is Kind.FWD else keywords.get(t.kind, "")
-    return f"{keyword} {t.name or '{...}'}".strip()
 
 
 def _split(info: int) -> tuple[Kind, int, bool]:

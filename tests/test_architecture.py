@@ -20,7 +20,8 @@ PACKAGE = ROOT / "ebpflab"
 # "ebpflab" for the front door.
 MAY_IMPORT = {
     "errors": "formatting",  # lazily, to draw itself in a notebook
-    "formatting": "",
+    "formatting": "c_lexer",
+    "c_lexer": "",
     "similar": "",
     "keep": "errors",
     "snapshot": "errors",
@@ -39,6 +40,10 @@ MAY_IMPORT = {
     "verifier": "errors verifier_messages",
     "verifier_messages": "",
     "btf": "errors",
+    "btf_layout": "errors btf",
+    "btf_plan": "errors btf btf_layout",
+    "btf_checks": "btf btf_layout btf_plan",
+    "btf_writer": "errors btf btf_layout btf_plan",
     "tables.*": "",
     "shown": "",
     "rules": "btf shown tables _native.*",
@@ -77,7 +82,12 @@ MAY_IMPORT = {
     "buffers": "errors keep btf engines.base records rules events frame losses store stream sources",
     "maps.*": "errors similar formatting btf shown decode rules _bpfmaps engines.base maps.*",
     "_bpfmaps": "errors _libbpf _syscalls",
+    "inspectors.types.python_types": "errors btf columns inspectors.*",
+    "inspectors.types.*": "errors similar formatting btf btf_layout btf_plan btf_checks btf_writer inspectors.*",
+    "inspectors.helpers": "errors similar formatting btf tables.* toolchain inspectors.*",
     "inspectors.*": "errors similar formatting btf program_types.* inspectors.* _libbpf _probes",
+    "authoring.*": "errors similar formatting cell options program_types.* btf tables.* cache toolchain inspectors.*"
+    " authoring.*",
     "runs": "errors similar formatting btf program_types.* inspectors.*",
     "summary": "errors similar formatting keep program_types.* verifier",
     "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps.* engines.* inspectors.*",
@@ -88,16 +98,17 @@ MAY_IMPORT = {
     "loading": "errors keep cell options line registry store session",
     "health": "errors formatting journal toolchain inspectors.kernel",
     "demo": "errors",
-    "cli": "errors formatting health toolchain inspectors.* session loading options demo recording.replay",
+    "questions": "errors formatting options inspectors.*",
+    "cli": "errors formatting health toolchain questions inspectors.* session loading options demo recording.replay",
     "__main__": "cli",
     "jupyter.*": "ebpflab errors similar formatting keep cell options program_types.* health events maps.* plots"
-    " summary session loading registry inspectors.* recording.fallback jupyter.*",
+    " summary session loading registry questions authoring.* inspectors.* recording.fallback jupyter.*",
 }
 
 # Who may import what from elsewhere; everybody else may not, not even inside a function.
 ONLY_IN = {
     "ctypes": "_libbpf _syscalls _probes _bpfmaps _perf_events engines.libbpf engines._event_maps"
-    " engines._program_info engines.attach.* _native.* compile.vmlinux",
+    " engines._program_info engines.attach.* _native.* compile.vmlinux inspectors.types.python_types",
     "IPython": "jupyter.* cli demo",
     "ipywidgets": "jupyter.*",
     "subprocess": "toolchain compile.spare _native.build cli",

@@ -186,6 +186,8 @@ def _translation_unit(cell: Cell, contexts: str, keep_types: Sequence[str], head
     own = _own_typedefs([cell.code, *map(without_comments, headers)])
     aside = "".join(f"#define {name} ebpflab_{name}\n" for name in own)
     back = "".join(f"#undef {name}\n" for name in own)
+    # A cell with the text of a header that stands in for vmlinux.h (bindings) defines its types itself.
+    back += "#undef __VMLINUX_H__\n" if "__VMLINUX_H__" in cell.words else ""
     licence = "" if cell.licensed else 'char ebpflab_license[] SEC("license") = "GPL";\n'
     names = "" if cell.headers == "uapi" else macros.subset(cell.words, cell.defined, [cell.code, *headers])
     return (

@@ -10,6 +10,10 @@ for target in bpfel bpfeb; do
 		llvm-objcopy --dump-section ".$section=records.$target.$section" "$work/records.o" "$work/ignored.o"
 	done
 	bpftool -j btf dump file "$work/records.o" > records.json # the same types in both byte orders
+	clang -target $target -g -O2 -Wall -c layouts.c -o "$work/layouts.o"
+	for section in BTF samples places; do
+		llvm-objcopy --dump-section ".$section=layouts.$target.$section" "$work/layouts.o" "$work/ignored.o"
+	done
 done
 clang -target bpfel -g -O2 -Wall -c maps.c -o "$work/maps.o"
 bpftool gen object "$work/linked.o" "$work/maps.o" # the linker fills in the offsets of variables
@@ -24,3 +28,5 @@ llvm-objcopy --dump-section .BTF=globals.BTF "$work/linked.o" "$work/ignored.o"
 bpftool -j btf dump file "$work/linked.o" > globals.json
 python3 kinds.py kinds.BTF
 bpftool -j btf dump file kinds.BTF > kinds.json
+clang -target bpfel -g -O2 -Wall -c paths.c -o "$work/paths.o"
+llvm-objcopy --dump-section .BTF=paths.BTF "$work/paths.o" "$work/ignored.o"
