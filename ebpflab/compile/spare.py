@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,18 +34,19 @@ class _Clang:
     # One process and the folder it works in; good for one source.
     def __init__(self, command: tuple[str, ...]) -> None:
         self.command = command
-        self._folder = tempfile.TemporaryDirectory(prefix="ebpflab-")
+        self._folder = Path(tempfile.mkdtemp(prefix="ebpflab-"))
         try:
             self._process = subprocess.Popen(
                 [*command, "-x", "c", "-c", "-", "-o", "-"],
-                cwd=self._folder.name,
+                cwd=self._folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
         except BaseException:
-            self._folder.cleanup()
+            shutil.rmtree(self._folder)
             raise
+        _running.add(self)
 
     @property
     def alive(self) -> bool:
@@ -52,7 +55,7 @@ class _Clang:
     def compile(self, text: bytes, files: Mapping[str, bytes]) -> Output:
         try:
             for name, data in files.items():
-                (Path(self._folder.name) / name).write_bytes(data)
+                (self._folder / name).write_bytes(data)
             data, messages = self._process.communicate(text)
             return Output(self._process.returncode, data, messages.decode("utf-8", "replace"))
         finally:
@@ -70,12 +73,19 @@ class _Clang:
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def disown(self) -> None:
+        # In a forked child: clang ends with its input, and so no copy of the pipe may stay open here.
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                pipe.close()
+        self._process.returncode = 0  # or Popen would warn that it is still running
 
 
+_running: weakref.WeakSet[_Clang] = weakref.WeakSet()
 _lock = threading.Lock()
 _waiting: _Clang | None = None
-_owner = os.getpid()
 
 
 def compile_text(command: tuple[str, ...], text: bytes, files: Mapping[str, bytes]) -> Output:
@@ -92,7 +102,7 @@ def _take(command: tuple[str, ...]) -> _Clang | None:
     global _waiting
     with _lock:
         clang, _waiting = _waiting, None
-    if clang is None or _owner != os.getpid():  # a forked child must leave its parent's clang alone
+    if clang is None:
         return None
     if clang.command == command and clang.alive:
         return clang
@@ -102,11 +112,11 @@ def _take(command: tuple[str, ...]) -> _Clang | None:
 
 def _keep(command: tuple[str, ...]) -> _Clang | None:
     # Start the next one, unless another thread just did.
-    global _waiting, _owner
+    global _waiting
     with _lock:
         if _waiting is not None:
             return None
-        _waiting, _owner = _Clang(command), os.getpid()
+        _waiting = _Clang(command)
         return _waiting
 
 
@@ -115,8 +125,18 @@ def close() -> None:
     global _waiting
     with _lock:
         clang, _waiting = _waiting, None
-    if clang is not None and _owner == os.getpid():
+    if clang is not None:
         clang.close()
 
 
+def _forked() -> None:
+    # A forked child leaves its parent's clangs alone. The lock may have been held by a thread that it has not.
+    global _waiting, _lock
+    _waiting, _lock = None, threading.Lock()
+    for clang in list(_running):
+        clang.disown()
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
 atexit.register(close)

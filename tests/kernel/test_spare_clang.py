@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from forked import Child
 
 from ebpflab.cell import Cell
 from ebpflab.compile import compile_cell, spare
@@ -95,3 +96,33 @@ def test_its_start_is_over_before_the_programs_are_attached(load):
         assert session.events.wait(1, timeout=5)
         session.detach()
         assert "clang" not in set(session.events.df()["comm"])
+
+
+def test_a_forked_process_that_lives_on_does_not_keep_the_next_cell_from_compiling():
+    compile_cell(Cell(CELL % time.monotonic_ns()))
+    waiting = spare._waiting
+    child = Child(lambda tell: (tell("here"), signal.pause()))  # has inherited clang's pipes
+    try:
+        assert child.line() == "here"
+        started = time.monotonic()
+        compile_cell(Cell(CELL % time.monotonic_ns()))
+        assert time.monotonic() - started < 10
+        assert not waiting.alive, "the clang that waited was used"
+    finally:
+        child.end(kill=True)
+
+
+def test_a_forked_process_compiles_with_a_clang_of_its_own():
+    compile_cell(Cell(CELL % time.monotonic_ns()))
+    waiting = spare._waiting
+
+    def work(tell):
+        compiled = compile_cell(Cell(CELL % time.monotonic_ns()))
+        tell(f"{compiled.object[:4]!r} {spare._waiting.command == waiting.command}")
+        spare.close()
+
+    child = Child(work)
+    assert child.line() == "b'\\x7fELF' True"
+    assert child.end() == 0
+    assert waiting.alive, "the parent's clang still waits"
+    assert waiting.compile(b"int x = 7;", {"cell": b"int x = 7;"}).status == 0
