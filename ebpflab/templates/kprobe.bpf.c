@@ -25,7 +25,7 @@ static int try_on_open(const struct path *path)
 	e->time = bpf_ktime_get_ns();
 	e->pid = bpf_get_current_pid_tgid() >> 32;
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
-	BPF_CORE_READ_STR_INTO(&e->name, path, dentry, d_name.name);
+	bpf_probe_read_kernel_str(e->name, sizeof(e->name), BPF_CORE_READ(path, dentry, d_name.name));
 	bpf_ringbuf_submit(e, 0);
 	return 0;
 }

@@ -26,7 +26,7 @@ static int try_on_exec(struct bpf_raw_tracepoint_args *ctx)
 	e->time = bpf_ktime_get_ns();
 	e->pid = bpf_get_current_pid_tgid() >> 32;
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
-	BPF_CORE_READ_STR_INTO(&e->path, program, filename);
+	bpf_probe_read_kernel_str(e->path, sizeof(e->path), BPF_CORE_READ(program, filename));
 	bpf_ringbuf_submit(e, 0);
 	return 0;
 }

@@ -83,6 +83,12 @@ TRACING = {
     "fexit": (open_and_remove, 1),
     "fsession": (open_and_remove, 2),
 }
+# What stands in a column of text, in a row for each event.
+TEXTS = {
+    **dict.fromkeys(("tracepoint", "kprobe", "ksyscall", "fentry", "fexit", "fsession"), ("path", "opened")),
+    "raw_tracepoint": ("path", "/bin/true"),
+    "tp_btf": ("comm", "python"),
+}
 
 
 def marked(kinds):
@@ -97,6 +103,11 @@ def test_a_template_of_a_tracing_kind_shows_what_happens(load, tmp_path, kind):
         cause(tmp_path)
     # Other processes may do the same meanwhile.
     assert rows(session, N * each) >= N * each
+    if kind in TEXTS:
+        column, text = TEXTS[kind]
+        frame = session.events.df()
+        read = frame[column if column in frame else "name"].astype(str)
+        assert read.str.contains(text, regex=False).sum() >= N, read.tolist()
     session.detach()
     seen = rows(session, 0)
     cause(tmp_path)
