@@ -52,10 +52,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
-    """Text whose shape matters: a line of the cell with its caret, a log."""
+    """Text whose shape matters: a line of the cell with its caret, a log; coloured if its language is said."""
 
     text: str
     title: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,9 +163,23 @@ def _html_part(part: Part) -> str:
         return _html_table(part)
     if isinstance(part, Code):
         title = f"<div>{escape(part.title)}</div>" if part.title else ""
-        return f"{title}<pre>{escape(part.text)}</pre>"
+        return f"{title}<pre>{_coloured(part)}</pre>"
     label = f"<b>{escape(part.label)}:</b> " if part.label else ""
     return f'<div class="{escape(part.tone)}">{label}{escape(part.text)}</div>'
+
+
+def _coloured(part: Code) -> str:
+    if not part.language:
+        return escape(part.text)
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+
+    from .c_lexer import BpfLexer
+
+    lexer = BpfLexer(stripnl=False) if part.language == "c" else get_lexer_by_name(part.language, stripnl=False)
+    # Its short class names (k, s, c1) are what style.css gives colours to.
+    return str(highlight(part.text, lexer, HtmlFormatter(nowrap=True))).rstrip("\n")
 
 
 def _html_table(table: Table) -> str:

@@ -56,21 +56,28 @@ def value(text: str) -> Any:
         return text
 
 
-class _Parser(argparse.ArgumentParser):
-    # argparse would print to stderr and exit; a cell wants one error with a hint.
+class Parser(argparse.ArgumentParser):
+    """A parser that raises CellError, where argparse would print to stderr and exit."""
+
     def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with a line, with a hint."""
         unknown = re.search(r"unrecognized arguments: (-\S+)", message)
         if unknown:
             known = [flag for action in self._actions for flag in action.option_strings]
             near = nearest(unknown[1].split("=")[0], known)
-            hint = f"did you mean {' or '.join(near)}?" if near else "see %%bpf? for all options"
+            hint = f"did you mean {' or '.join(near)}?" if near else self._all
             raise CellError(f"unknown option {unknown[1]}", hint=hint)
-        raise CellError(message, hint="see %%bpf? for all options")
+        raise CellError(message, hint=self._all)
+
+    @property
+    def _all(self) -> str:
+        # A parser of a %bpf line has its options in its usage; those of a cell fill a page.
+        return "see %%bpf? for all options" if self.prog == "%%bpf" else self.format_usage().strip()
 
 
 def parser() -> argparse.ArgumentParser:
     """Make the parser of ``%%bpf`` lines; its help is the magic's documentation."""
-    p = _Parser(prog="%%bpf", add_help=False, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter)
+    p = Parser(prog="%%bpf", add_help=False, allow_abbrev=False, formatter_class=argparse.RawTextHelpFormatter)
     add = p.add_argument
     add("name", nargs="?", metavar="NAME", help="the variable that will hold the session")
     add(
