@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import random
 import re
@@ -252,10 +253,11 @@ def exercise(text: str) -> None:
     source = made.c()
     assert source.startswith(f"struct {made.tag} {{\n")
     assert source.count(";\n") >= len(made.members)
-    assert repr(made).count("\n") == made._repr_html_().count("<tr>")
+    assert repr(made).count("\n") == made._repr_html_().count("<tr>") + len(made.notes)
 
 
 @given(st.text(max_size=300))
+@settings(deadline=None)  # the first name that has to be looked up in a kernel's BTF takes 300 ms
 def test_any_text_is_a_format_or_an_error_of_ours(text: str) -> None:
     exercise(text)
     exercise(a_format(text))
@@ -263,7 +265,7 @@ def test_any_text_is_a_format_or_an_error_of_ours(text: str) -> None:
 
 
 @given(st.sampled_from(sorted(NAMES)), st.integers(0, 6000), st.integers(0, 40), st.text(max_size=12))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_damaged_format_is_a_format_or_an_error_of_ours(name: str, at: int, cut: int, put: str) -> None:
     text = NAMES[name]
     exercise(text[:at] + put + text[at + cut :])
@@ -293,7 +295,9 @@ def test_text_and_html_show_the_same_rows_and_html_is_escaped() -> None:
     assert "<i>" not in page
     read = parse_format(NAMES["sched:sched_switch"])
     cells = re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", read._repr_html_())
-    assert cells == [word for word in re.split(r"  +|\n *", repr(read))[1:] if word]
+    assert [html.unescape(cell) for cell in cells if cell] == [
+        word for word in re.split(r"  +|\n *", repr(read))[1:] if word
+    ]
 
 
 def test_a_pasted_format_is_read_with_blanks_for_tabs_and_windows_line_ends() -> None:

@@ -24,7 +24,7 @@ from ._kfuncs import kfuncs
 from ._ways import Reply, Way, Ways, enumerators
 from .facilities import facility
 from .layout import vmlinux
-from .search import matcher
+from .matching import matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,7 +8,6 @@ cgroups have modules of their own.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,6 +27,7 @@ from . import binaries, functions, kernel_btf, network, tracefs
 from .cgroups import cgroups, explain_cgroup
 from .facilities import facility
 from .kernel import facts
+from .matching import Table, is_expression, matcher, table
 from .missing import absent
 
 if TYPE_CHECKING:
@@ -75,19 +75,36 @@ def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
     >>> hooks("openat", kind="tracepoint")["section"].tolist()[0]
     'tp/syscalls/sys_enter_openat'
     """
-    import pandas as pd
+    import pyarrow as pa
 
     matcher(pattern)  # a bad expression is refused before anything is read
     known = facts()
     found = [_found(each, pattern, known) for each in _kinds(pattern, kind)]
+
+    def of_kind(value: Callable[[_Found], str | bool], arrow: pa.DataType) -> pa.ChunkedArray:
+        return pa.chunked_array([pa.repeat(pa.scalar(value(each), arrow), len(each.table.names)) for each in found])
+
+    text = pa.large_string()
     columns = {
-        "kind": [each.kind for each in found for _ in each.names],
-        "name": [name for each in found for name in each.names],
-        "section": [section for each in found for section in each.sections],
-        "available": pd.Series([not each.why for each in found for _ in each.names], dtype=bool),
-        "why": [each.why for each in found for _ in each.names],
+        "kind": of_kind(lambda each: each.kind, text),
+        "name": pa.chunked_array([each.table.names for each in found]),
+        "section": pa.chunked_array([each.table.sections for each in found]),
+        "available": of_kind(lambda each: not each.why, pa.bool_()),
+        "why": of_kind(lambda each: each.why, text),
     }
-    return pd.DataFrame(columns)
+    frame: pd.DataFrame = pa.table(columns).to_pandas()
+    return frame
+
+
+def kinds() -> tuple[str, ...]:
+    """Return the kinds of hooks that can be searched, in the order of the table of program types.
+
+    Examples
+    --------
+    >>> kinds()[0]
+    'tracepoint'
+    """
+    return tuple(each for each in BY_KIND if each in _SOURCES or each in _IN_BINARIES)
 
 
 def explain_missing(kind: str, target: str, netns: str = "") -> HookNotFoundError | None:
@@ -143,6 +160,22 @@ def suggest_target(section: Section, program: str) -> str:
     return way if row.typed else f"{way}; --no-attach only loads it"
 
 
+def names(kind: str) -> Iterable[str]:
+    """Return the names of the hooks of one kind, () for a kind whose hooks have no list.
+
+    Raises
+    ------
+    KernelSupportError, PrivilegeError
+        The names cannot be read.
+
+    Examples
+    --------
+    >>> "vfs_read" in names("kprobe")
+    True
+    """
+    return _SOURCES[kind].names() if kind in _SOURCES else ()
+
+
 class _Source(NamedTuple):
     # Where the names of a kind come from, and the section to write; a slash at its end takes the name.
     section: str
@@ -152,20 +185,15 @@ class _Source(NamedTuple):
 class _Found(NamedTuple):
     # The hooks of a kind that a pattern matches, and why they are not available.
     kind: str
-    names: list[str]
-    section: str
+    table: Table
     why: str
-
-    @property
-    def sections(self) -> list[str]:
-        return [_section(self.section, name) for name in self.names]
 
 
 def _kinds(pattern: str, kind: str | None) -> list[str]:
-    known = [each for each in BY_KIND if each in _SOURCES or each in _IN_BINARIES]
+    known = list(kinds())
     if kind is None:
         binary, colon, _ = pattern.partition(":")
-        named = colon and not _expression(pattern) and ("/" in binary or ".so" in binary)
+        named = colon and not is_expression(pattern) and ("/" in binary or ".so" in binary)
         return [each for each in known if each in _DEFAULT or (named and each in ("uprobe", "usdt"))]
     if kind not in known:
         near = did_you_mean(nearest(kind, known))
@@ -178,44 +206,17 @@ def _kinds(pattern: str, kind: str | None) -> list[str]:
 def _found(kind: str, pattern: str, known: Facts) -> _Found:
     section = f"{kind}/" if kind in _IN_BINARIES else _SOURCES[kind].section
     try:
-        names = _in_binary(kind, pattern) if kind in _IN_BINARIES else _matched(_SOURCES[kind], pattern)
-        return _Found(kind, names, section, _why_not(kind, known))
+        if kind in _IN_BINARIES:
+            return _Found(kind, table(section, _in_binary(kind, pattern)), _why_not(kind, known))
+        whole = table(section, _SOURCES[kind].names())
+        return _Found(kind, whole.matching(pattern) if pattern.strip() else whole, _why_not(kind, known))
     except (KernelSupportError, PrivilegeError) as error:
-        return _Found(kind, ["*"], section, f"{error.what}: {error.hint}" if error.hint else error.what)
-
-
-def _matched(source: _Source, pattern: str) -> list[str]:
-    names, wanted = source.names(), matcher(pattern)
-    if "/" in pattern and not _expression(pattern):
-        return sorted(name for name in names if wanted(name, _section(source.section, name)))
-    if not re.search(r"[*?/]", pattern):
-        names = _containing(pattern.strip(), names)
-    return sorted(name for name in names if wanted(name, ""))
-
-
-def _containing(part: str, names: Iterable[str]) -> list[str]:
-    # Those that contain a part in either case. One search through all of 60,000 names is quicker than one in each.
-    lines = "\n".join(names)
-    text, part, found, at = lines.lower(), part.lower(), [], 0
-    if not part or len(text) != len(lines):
-        return lines.splitlines()
-    while (at := text.find(part, at)) >= 0:
-        start, end = text.rfind("\n", 0, at) + 1, text.find("\n", at)
-        end = len(text) if end < 0 else end
-        found.append(lines[start:end])
-        at = end
-    return found
-
-
-def _section(section: str, name: str) -> str:
-    if not section.endswith("/"):
-        return section
-    return section + (name.replace(":", "/") if section == "tp/" else name)
+        return _Found(kind, table(section, ("*",)), f"{error.what}: {error.hint}" if error.hint else error.what)
 
 
 def _in_binary(kind: str, pattern: str) -> list[str]:
     binary, colon, part = pattern.strip().partition(":")
-    if not colon or _expression(pattern):
+    if not colon or is_expression(pattern):
         hint = f"as in hooks('{BY_KIND[kind].example.rpartition(':')[0]}:...', kind={kind!r})"
         raise CellError(f"a search for {kind} has to name a binary", hint=hint)
     path = binaries.resolve_binary(binary)
@@ -228,29 +229,6 @@ def _in_binary(kind: str, pattern: str) -> list[str]:
 def _why_not(kind: str, known: Facts) -> str:
     missing = [need for need in BY_KIND[kind].capabilities if not known.can(need)]
     return facility(kind) or (f"needs {' and '.join(missing)}" if missing else "")
-
-
-def _expression(pattern: str) -> bool:
-    return len(pattern) > 1 and pattern[0] == pattern[-1] == "/"
-
-
-def matcher(pattern: str) -> Callable[[str, str], object]:
-    # The function that it returns is given a name and its section.
-    text = pattern.strip()
-    if _expression(text):
-        try:
-            search = re.compile(text[1:-1], re.IGNORECASE).search
-        except re.error as error:
-            raise CellError(f"{text} is not a regular expression: {error}") from None
-        return lambda name, _: search(name)
-    in_section = "/" in text
-    if "*" in text or "?" in text:
-        glob = re.compile(fnmatch.translate(text), re.IGNORECASE).match
-        if in_section:
-            return lambda _, section: glob(section) or glob(section.partition("/")[2])
-        return lambda name, _: glob(name) or glob(name.partition(":")[2])
-    folded = text.lower()
-    return lambda name, section: folded in (section if in_section else name).lower()
 
 
 def _known(kind: str) -> list[str]:

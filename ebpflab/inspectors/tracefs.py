@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from .. import formatting
-from ..errors import DecodeError, HookNotFoundError, KernelSupportError, PrivilegeError
+from ..errors import HookNotFoundError, KernelSupportError, PrivilegeError, TypeNotFoundError
 from ..similar import did_you_mean, nearest
+from .formats import diff, field_words, parser, structs
+from .formats.c_numbers import Number, number
+from .formats.parser import Field
 from .kernel import tracefs_path
 
 if TYPE_CHECKING:
@@ -23,62 +26,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-MOUNT_COMMAND = "mount -t tracefs tracefs /sys/kernel/tracing"
+    from .formats.meanings import Meaning
 
-# C11 and GNU C keywords, and what stdbool.h makes of three more words.
-_KEYWORDS = re.compile(
-    "asm|auto|bool|break|case|char|const|continue|default|do|double|else|enum|extern|false|float|for|goto|if|inline|"
-    "int|long|register|restrict|return|short|signed|sizeof|static|struct|switch|true|typedef|typeof|union|unsigned|"
-    "void|volatile|while"
-).fullmatch
-_INTEGERS = {1: "char", 2: "short", 4: "int", 8: "long long"}
-_PLAIN = {"char", "short", "int", "long", "signed", "unsigned", "void"}
-# Words that mark a pointer's address space or are attributes; they mean nothing to a BPF program.
-_MARKS = re.compile(r"__attribute__\s*\(\(.*?\)\)(?!\))|\b__(seg_gs|seg_fs|percpu|user|kernel|iomem|rcu|force)\b")
+__all__ = ["Field", "Format", "events", "format", "has_event", "parse_format", "struct_for", "tracefs_root"]
+
+MOUNT_COMMAND = "mount -t tracefs tracefs /sys/kernel/tracing"
 
 _COLUMNS = ("field", "type", "offset", "size", "signed")
 _EVENT = re.compile(r"([\w-]+)[:/]([\w-]+)", re.ASCII)
-_HEAD = re.compile(r"\s*name:\s*(?P<name>\S+)\s+ID:\s*(?P<id>[0-9]{1,9})\s+format:[ \t\r]*$", re.MULTILINE)
-_PRINT = re.compile(r"^[ \t]*print fmt:[ \t]*", re.MULTILINE)
-# Nine digits are plenty for a record of at most a few pages, and keep int() from taking long over nonsense.
-_FIELD = re.compile(
-    r"field:(?P<declaration>[^;]+);\s*offset:(?P<offset>[0-9]{1,9});\s*"
-    r"size:(?P<size>[0-9]{1,9});\s*signed:(?P<signed>[01]);"
-)
-_DECLARATION = re.compile(r"(?P<type>\S.*?)\s*\b(?P<name>[A-Za-z_]\w*)\s*(?P<dimensions>(\[[^][]*\])*)", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of a record.
-
-    ``type`` is the kernel's own wording with the dimensions of an array after it ("char[16]"), ``offset``
-    and ``size`` are bytes, and ``length`` is the number of elements of an array, None for anything else.
-    Where ``data_loc`` or ``rel_loc`` is true, these 4 bytes say where the data is: its length in the upper
-    half, and in the lower half its offset from the start of the record, or from the end of this field.
-    """
-
-    name: str
-    type: str
-    offset: int
-    size: int
-    signed: bool
-    length: int | None = None
-
-    @property
-    def data_loc(self) -> bool:
-        """Whether this field says where its data is, counted from the start of the record."""
-        return self.type.startswith("__data_loc ")
-
-    @property
-    def rel_loc(self) -> bool:
-        """Whether this field says where its data is, counted from its own end (since Linux 5.17)."""
-        return self.type.startswith("__rel_loc ")
-
-    @property
-    def common(self) -> bool:
-        """Whether every tracepoint has this field; the verifier refuses reads of the first 8 bytes."""
-        return self.name.startswith("common_")
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +41,8 @@ class Format:
     """The record of one tracepoint: ``name``, ``id``, ``members``, ``print_fmt`` and, if known, ``category``.
 
     ``members`` are all fields as :class:`Field`, those that every tracepoint has included; ``fields`` and
-    ``all_fields`` show them as DataFrames, and :meth:`c` as a C struct.
+    ``all_fields`` show them as DataFrames, and :meth:`c` as a C struct. ``symbols`` has the names that the kernel
+    prints for values, :meth:`symbol` the name of one value, and :meth:`compare` what another kernel has instead.
     """
 
     name: str
@@ -128,7 +84,126 @@ class Format:
         >>> print(format("syscalls:sys_enter_openat").c("ctx"))
         struct ctx { ...
         """
-        return _struct(name or self.tag, self.members)
+        return structs.struct(name or self.tag, self.members)
+
+    @property
+    def symbols(self) -> pd.DataFrame:
+        """The names that the print format has for values: field, kind, value, name and expression.
+
+        The kind is "flags" for bits that may be set together, or "enum". Where the names are not those of the
+        field's own values, the expression says of what, as in "(ioprio >> 13) & 7"; else it is "". The first
+        call may take 100 ms, for names of constants that stand in the kernel's BTF only.
+        """
+        import pandas as pd
+
+        rows = [
+            (each.field, each.kind, self._as_shown(each.field, value), name, each.expression)
+            for each in self._meaning.symbols
+            for value, name in each.entries
+        ]
+        frame = pd.DataFrame(rows, columns=["field", "kind", "value", "name", "expression"])
+        return frame if rows else frame.astype({"value": "int64"})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the print format is not understood, a sentence each; whatever they are about is left out."""
+        return self._meaning.notes
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What is to be known of a field beyond its type, in a few words, for those where there is something."""
+        said = {field.name: field_words.describe(field, self._meaning.symbols) for field in self.members}
+        return {name: words for name, words in said.items() if words}
+
+    def symbol(self, field: str, value: int, **others: int) -> str:
+        """Return how the kernel prints a value of a field: its name, its flags; a number if it has no names.
+
+        Flags are joined as the tracepoint joins them, and bits without a name follow in hexadecimal.
+
+        Parameters
+        ----------
+        field
+            The name of a field.
+        value
+            What the field holds; of an array, what one element holds.
+        others
+            Other fields of the record, for the few tracepoints whose names depend on them.
+
+        Raises
+        ------
+        TypeNotFoundError
+            There is no such field; ``nearest`` has the names that resemble it.
+
+        Examples
+        --------
+        >>> format("sched:sched_switch").symbol("prev_state", 1)
+        'S'
+        """
+        record = {name: _held(self._field(name), held) for name, held in {**others, field: value}.items()}
+        said = self._meaning.text(field, record)
+        return str(record[field].value) if said is None else said
+
+    def compare(self, other: Format | str) -> pd.DataFrame:
+        """Return how the fields differ from those of another format, such as that of another kernel.
+
+        Parameters
+        ----------
+        other
+            A format, the text of a ``format`` file, or the name of another tracepoint of this kernel.
+
+        Returns
+        -------
+        pandas.DataFrame
+            field; change: "same", "added" (only the other has it), "removed", or what of "retyped", "resized" and
+            "moved" is true; here and there: type, offset and size in bytes, "" where there is no such field.
+            Fields that every tracepoint has are left out as long as they are the same.
+
+        Raises
+        ------
+        HookNotFoundError, DecodeError
+            See :func:`format`.
+
+        Examples
+        --------
+        >>> f = format("sched:sched_switch")
+        >>> set(f.compare(f)["change"])
+        {'same'}
+        """
+        there = other if isinstance(other, Format) else format(other)
+        frame = diff.compare(self.members, there.members)
+        common = frame["field"].isin([each.name for each in (*self.members, *there.members) if each.common])
+        return frame[~common | (frame["change"] != "same")].reset_index(drop=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, for JSON."""
+        symbols = [
+            {
+                **dict(zip(("field", "kind", "expression"), (each.field, each.kind, each.expression), strict=True)),
+                "separator": each.separator,
+                "values": [{"value": self._as_shown(each.field, value), "name": name} for value, name in each.entries],
+            }
+            for each in self._meaning.symbols
+        ]
+        fields = [{**asdict(each), "string": each.string, "common": each.common} for each in self.members]
+        head = {"category": self.category, "name": self.name, "id": self.id, "struct": self.tag}
+        return {**head, "fields": fields, "symbols": symbols, "print_fmt": self.print_fmt, "notes": list(self.notes)}
+
+    def _field(self, name: str) -> Field:
+        found = next((each for each in self.members if each.name == name), None)
+        if found is None:
+            near = nearest(name, [each.name for each in self.members])
+            hint = did_you_mean(near) or f"fields: {', '.join(each.name for each in self._own)}"
+            raise TypeNotFoundError(f"{self._title} has no field {name!r}", nearest=near, hint=hint)
+        return found
+
+    def _as_shown(self, field: str, value: int) -> int:
+        # The kernel compares unsigned longs; a field that can be negative is shown as one.
+        signed = any(each.name == field and each.signed for each in self.members)
+        return number(value, 64, signed=True).value if signed else value
+
+    @property
+    def _meaning(self) -> Meaning:
+        return field_words.meaning(self.print_fmt, tuple(each.name for each in self.members), self.category)
 
     @property
     def _own(self) -> tuple[Field, ...]:
@@ -146,7 +221,10 @@ class Format:
 
     def _document(self) -> list[formatting.Part]:
         title = f"{self._title} (id {self.id})"
-        return [formatting.Table(_COLUMNS, tuple(_row(field) for field in self._own), title)]
+        said = self.meanings
+        rows = tuple(_row(field) + ((said.get(field.name, ""),) if said else ()) for field in self._own)
+        table = formatting.Table((*_COLUMNS, "meaning") if said else _COLUMNS, rows, title)
+        return [table, *(formatting.Note(field_words.one_line(note)) for note in self.notes)]
 
 
 def tracefs_root() -> Path:
@@ -277,118 +355,12 @@ def parse_format(text: str) -> Format:
     DecodeError
         The text is not that of a ``format`` file: a part of it is missing, or two fields overlap.
     """
-    head = _HEAD.match(text)
-    if head is None:
-        raise DecodeError(
-            "this is not a tracepoint's format file: it has to start with name:, ID: and format:",
-            hint="name a tracepoint (category:event), or paste the whole of events/CATEGORY/EVENT/format",
-        )
-    end = _PRINT.search(text, head.end())
-    lines = text[head.end() : end.start() if end else None].splitlines()
-    members = tuple(_parse_field(line.strip()) for line in lines if line.strip())
-    _check_layout(members)
-    return Format(head["name"], int(head["id"]), members, text[end.end() :].rstrip("\n") if end else "")
+    return Format(*parser.parse(text))
 
 
-def _parse_field(line: str) -> Field:
-    found = _FIELD.fullmatch(line)
-    parts = found and _DECLARATION.fullmatch(found["declaration"].strip())
-    if not found or not parts:
-        raise DecodeError(
-            f"cannot read this line of a tracepoint's format: {line[:200]!r}",
-            hint="a line reads field:TYPE NAME; offset:BYTES; size:BYTES; signed:0 or 1;",
-        )
-    size = int(found["size"])
-    return Field(
-        name=parts["name"],
-        type=parts["type"] + parts["dimensions"],
-        offset=int(found["offset"]),
-        size=size,
-        signed=found["signed"] == "1",
-        length=_length(parts["dimensions"], size),
-    )
-
-
-def _length(dimensions: str, size: int) -> int | None:
-    if not dimensions:
-        return None
-    length = 1
-    for number in re.findall(r"\[([^][]*)\]", dimensions):
-        # Some kernels print a constant's name here (char comm[TASK_COMM_LEN]); then only the bytes are known.
-        if not re.fullmatch(r"[0-9]{0,9}", number):
-            return size
-        length *= int(number or 0)
-    return length
-
-
-def _check_layout(members: tuple[Field, ...]) -> None:
-    end = 0
-    for field in sorted(members, key=lambda field: field.offset):
-        if field.offset < end:
-            raise DecodeError(f"the format has two fields at offset {field.offset}: {field.name} and the one before")
-        end = field.offset + field.size
-    if len({field.name for field in members}) < len(members):
-        raise DecodeError("the format has two fields of one name")
-
-
-def _struct(tag: str, members: tuple[Field, ...]) -> str:
-    lines: list[str] = []
-    taken = {field.name for field in members}
-    end = 0
-    for field in sorted(members, key=lambda field: (field.offset, field.size)):
-        if field.offset > end:
-            lines.append(f"\tchar {_unused(f'__pad_{end}', taken)}[{field.offset - end}];")
-        name = _c_name(field)
-        lines.append(f"\t{_declare(field, name if name == field.name else _unused(name, taken))};")
-        end = field.offset + field.size
-    return "\n".join([f"struct {tag} {{", *lines, "};", ""])
-
-
-def _c_name(field: Field) -> str:
-    if field.data_loc or field.rel_loc:
-        return f"{field.type.split()[0]}_{field.name}"
-    return f"{field.name}_" if _KEYWORDS(field.name) else field.name
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name
-
-
-def _declare(field: Field, name: str) -> str:
-    base, length, signed = field.type.split("[", 1)[0], field.length, field.signed
-    if field.data_loc or field.rel_loc:
-        base, length, signed = "", None, False
-    element = field.size if length is None else field.size // max(length, 1)
-    if element not in _INTEGERS or (length is not None and element * length != field.size):
-        # A struct by value, or dimensions that were not understood: bytes are always right.
-        base, length, element, signed = "", field.size, 1, False
-    kind = _c_type(base, signed, element, array=length is not None)
-    dimension = "" if length is None else f"[{length}]"
-    packed = " __attribute__((packed))" if field.offset % element else ""
-    return f"{kind}{'' if kind[-1] in '* ' else ' '}{name}{dimension}{packed}"
-
-
-def _c_type(base: str, signed: bool, size: int, *, array: bool) -> str:
-    words = _MARKS.sub(" ", base)
-    if "*" in words and size == 8:
-        return _pointer(words)
-    if array and words.split()[-1:] == ["char"]:
-        return "char"
-    integer = _INTEGERS[size]
-    return f"unsigned {integer}" if not signed else "signed char" if size == 1 else integer
-
-
-def _pointer(words: str) -> str:
-    # What it points to stays if it is plain C; a kernel type becomes void, since the struct must not need it.
-    target, stars = words.split("*", 1)
-    plain = [word for word in target.split() if word != "const"]
-    named = " ".join(plain) if plain and _PLAIN.issuperset(plain) else "void"
-    const = "const " if "const" in target.split() else ""
-    levels = re.findall(r"\*|\bconst\b", stars)
-    return f"{const}{named} *" + "".join("*" if level == "*" else "const " for level in levels)
+def _held(field: Field, value: int) -> Number:
+    size = field.size // max(field.length or 1, 1)
+    return number(int(value), size * 8 if size in (1, 2, 4, 8) else 64, field.signed)
 
 
 def _row(field: Field) -> tuple[str, str, int, int, bool]:
