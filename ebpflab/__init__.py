@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .inspectors.features import features
     from .inspectors.search import hooks
     from .inspectors.tracefs import format
+    from .inspectors.types import type
+    from .inspectors.types.bindings import bindings
     from .loading import load
     from .recording.replay import replay
     from .registry import close_all, sessions
@@ -45,6 +47,7 @@ __all__ = [
     "EbpflabError",
     "Session",
     "__version__",
+    "bindings",
     "close_all",
     "context",
     "doctor",
@@ -54,12 +57,14 @@ __all__ = [
     "load",
     "replay",
     "sessions",
+    "type",
 ]
 
 # Public name -> module. Imported at first use, so that `import ebpflab` costs next to nothing.
 _HOMES = {
     "EbpflabError": ".errors",
     "Session": ".session",
+    "bindings": ".inspectors.types.bindings",
     "close_all": ".registry",
     "context": ".inspectors.contexts",
     "doctor": ".health",
@@ -69,6 +74,7 @@ _HOMES = {
     "load": ".loading",
     "replay": ".recording.replay",
     "sessions": ".registry",
+    "type": ".inspectors.types",
 }
 
 
@@ -85,8 +91,17 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register ``%%bpf`` and ``%bpf``; called by ``%load_ext ebpflab``."""
+    """Register ``%%bpf`` and ``%bpf``, completion and help in such cells; called by ``%load_ext ebpflab``."""
+    from .jupyter.completion import register
     from .jupyter.magics import BpfMagics, announce
 
     shell.register_magics(BpfMagics)
+    register(shell)
     announce()
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take completion and help out of the shell again; called by ``%unload_ext ebpflab``."""
+    from .jupyter.completion import unregister
+
+    unregister(shell)

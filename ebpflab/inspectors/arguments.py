@@ -63,7 +63,7 @@ def of(section: Section) -> tuple[Argument, ...]:
     if row.context == "struct pt_regs":
         return _registers(section)
     proto = _prototype(section)
-    return _array(vmlinux(), proto, kind) if proto is not None else ()
+    return _array(vmlinux(), proto, section) if proto is not None else ()
 
 
 def _registers(section: Section) -> tuple[Argument, ...]:
@@ -107,17 +107,28 @@ def _check_exists(section: Section) -> None:
         raise error
 
 
-def _array(btf: Btf, proto: Type, kind: str) -> tuple[Argument, ...]:
+def _array(btf: Btf, proto: Type, section: Section) -> tuple[Argument, ...]:
     # The first parameter of a tracepoint's type is the kernel's own `void *__data`.
-    params = proto.params[1:] if kind == "tp_btf" else proto.params
+    named = _names(btf, proto, section)
+    params = list(zip(proto.params, named, strict=True))[section.kind == "tp_btf" :]
     listed = [
-        Argument(p.name or f"arg{n}", btf.c_type(p.type_id), 8 * n, _read(btf, p.name or f"arg{n}", p.type_id))
-        for n, p in enumerate(params)
+        Argument(name or f"arg{n}", btf.c_type(p.type_id), 8 * n, _read(btf, name or f"arg{n}", p.type_id))
+        for n, (p, name) in enumerate(params)
         if p.type_id
     ]
-    if kind in _WITH_RESULT and proto.type_id:
+    if section.kind in _WITH_RESULT and proto.type_id:
         listed.append(Argument("ret", btf.c_type(proto.type_id), 8 * len(listed), "ret"))
     return tuple(listed)
+
+
+def _names(btf: Btf, proto: Type, section: Section) -> list[str]:
+    # The type of a tracepoint has no names, but the function that calls those who listen has the same parameters.
+    if section.kind == "tp_btf":
+        caller = btf.find(f"__traceiter_{section.target}", Kind.FUNC)
+        found = btf[caller.type_id].params if caller is not None else ()
+        if len(found) == len(proto.params):
+            return [param.name for param in found]
+    return [param.name for param in proto.params]
 
 
 def _read(btf: Btf, name: str, type_id: int, *, core: bool = False) -> str:

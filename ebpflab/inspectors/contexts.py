@@ -7,7 +7,7 @@ format file. Kinds, verdicts and needs come from the table of program types.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,6 +60,7 @@ class Context:
     c_type: str
     members: tuple[ContextField, ...]
     _row: ProgramType
+    _hook: str = ""  # what was asked for, if that was more than a kind
 
     @property
     def fields(self) -> pd.DataFrame:
@@ -115,15 +116,20 @@ class Context:
         return found
 
     def template(self) -> str:
-        """Return a complete cell for this kind of program: it compiles, loads, and its effect can be seen.
+        """Return a complete cell for this kind of program or this hook: it compiles, loads, and shows something.
 
-        The outer function is the program; the inner ``try_...`` does the work and returns an error number, so
-        that each helper that may fail has one place that deals with it.
+        A cell for a hook has the hook's fields in its rows. In one for a kind the outer function is the program; the
+        inner ``try_...`` does the work and returns an error number, so that each helper that may fail has one place
+        that deals with it.
 
         Examples
         --------
         >>> s = ebpflab.load(context("xdp").template(), targets={"on_packet": "lo"})
         """
+        if self._hook:
+            from .templating import template  # which builds on the cells for kinds
+
+            return template(self._hook).source
         text = (_TEMPLATES / f"{self.kind}.bpf.c").read_text()
         # Linux 7 gave the functions of session programs a parameter.
         function = vmlinux().find(_IS_RETURN, Kind.FUNC)
@@ -132,6 +138,18 @@ class Context:
                 f"{_IS_RETURN}()", f"{_IS_RETURN}(ctx)"
             )
         return text
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the facts as plain values, for JSON."""
+        return {
+            "kind": self.kind,
+            "section": self.section,
+            "c_type": self.c_type,
+            "fields": [member._asdict() for member in self.members],
+            "packet": self.packet,
+            "verdicts": [verdict._asdict() for verdict in self._row.verdicts],
+            "returns": self._row.returns,
+        }
 
     def __repr__(self) -> str:
         return text(self._document())
@@ -146,7 +164,7 @@ class Context:
             shown = tuple(tuple("" if value is None else value for value in field) for field in self.members)
             parts.append(Table(("field", "type", "offset", "size", "how to read it"), shown))
         if self.packet:
-            parts.append(Code(self.packet, "the packet"))
+            parts.append(Code(self.packet, "the packet", "c"))
         if row.verdicts:
             parts.append(Table(("value", "name", "what the kernel does"), row.verdicts, "return values"))
         if row.returns:
@@ -182,6 +200,11 @@ def context(kind: str) -> Context:
     ['data', 'data_end']
     """
     section = _section(kind.strip())
+    found = _of_section(section)
+    return found if kind.strip() in BY_KIND else replace(found, _hook=kind.strip())
+
+
+def _of_section(section: Section) -> Context:
     row = section.type
     name = f"{section.prefix}/{section.target}" if section.target else section.prefix
     if row.kind == "tracepoint":
