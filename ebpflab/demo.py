@@ -181,10 +181,7 @@ def _captured(cell: NotebookNode) -> tuple[list[Captured], str]:
 
 
 def _as_html(book: NotebookNode, title: str) -> str:
-    nbconvert = _imported("nbconvert")
-    config = _imported("traitlets.config").Config()
-    config.HighlightMagicsPreprocessor.languages = {"%%bpf": "c"}
-    exporter = nbconvert.HTMLExporter(config=config)
+    exporter = _imported("nbconvert").HTMLExporter()  # jupyter/nbconvert.json, where installed, told it of %%bpf
     text, _ = exporter.from_notebook_node(book, resources={"metadata": {"name": title}})
     return str(text)
 

@@ -1,0 +1,89 @@
+"""A real JupyterLab and a real browser for all tests: one of each, with folders of their own, on loopback only.
+
+``EBPFLAB_REQUIRE_KERNEL=1`` turns skips into failures, as for the tests on the kernel. Screenshots are kept in
+``build/screenshots``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+
+import cdp
+import lab
+import pytest
+
+# What JupyterLab reports when a kernel ends before it answered, and ipywidgets of notebooks that have no kernel.
+NOT_OURS = ("Canceled future", "jupyterlab-manager")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, private_cache):
+    """A running JupyterLab: its address, its token and the folder of its notebooks."""
+    folder = tmp_path_factory.mktemp("lab")
+    environment = dict(os.environ)
+    for kind in ("config", "data", "runtime"):
+        (folder / kind).mkdir()
+        environment[f"JUPYTER_{kind.upper()}_DIR"] = str(folder / kind)
+    environment["JUPYTERLAB_WORKSPACES_DIR"] = environment["JUPYTERLAB_SETTINGS_DIR"] = str(folder / "config")
+    environment["IPYTHONDIR"] = str(folder / "ipython")
+    # What the wheel puts into share/jupyter, but from this tree: an installed copy may be older.
+    environment["JUPYTER_PATH"] = str(folder / "share")
+    shutil.copytree(lab.ROOT / "ebpflab" / "labextension", folder / "share" / "labextensions" / "ebpflab")
+    (folder / "share" / "nbconvert" / "templates").mkdir(parents=True)
+    shutil.copy(lab.ROOT / "ebpflab/jupyter/nbconvert.json", folder / "share" / "nbconvert" / "templates" / "conf.json")
+    (folder / "notebooks").mkdir()
+    (folder / "config" / "labconfig").mkdir()
+    (folder / "config" / "labconfig" / "page_config.json").write_text(json.dumps(lab.QUIET))
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": 0,  # any that is free
+        "ServerApp.root_dir": folder / "notebooks",
+        "IdentityProvider.token": lab.TOKEN,
+        "KernelManager.transport": "ipc",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    with cdp.group(command, folder / "lab.log", env=environment, cwd=folder) as process:
+        yield lab.Server(process, folder, environment)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    if cdp.executable() is None:
+        lab.refuse("there is no chromium on PATH: apt-get install chromium")
+    with cdp.chromium(tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+@pytest.fixture(scope="session")
+def opened_lab(browser, server):
+    return lab.Lab(browser, server)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    page = item.funcargs.get("browser")
+    if report.failed and report.when != "teardown" and page is not None:
+        page.screenshot(lab.SCREENSHOTS / "failed" / f"{item.name}.png")
+    return report
+
+
+@pytest.fixture
+def notebook(opened_lab, request):
+    """Open a notebook of the given cells: ``notebook("%%bpf ...", "import os")``. It is closed after the test."""
+    opened = []
+
+    def opening(*cells, kernel=False):
+        name = f"{request.node.name.split('[')[0]}.ipynb"
+        opened.append(opened_lab.open(name, cells, kernel))
+        return opened[-1]
+
+    yield opening
+    for each in opened:
+        each.close()
+    errors, opened_lab.page.errors = opened_lab.page.errors, []
+    assert [error for error in errors if not any(word in error for word in NOT_OURS)] == [], "the page reported errors"
