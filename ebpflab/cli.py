@@ -7,6 +7,7 @@ that has nothing else yet.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import os
@@ -17,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import health, toolchain
+from . import health, questions, toolchain
 from .errors import EbpflabError, KernelSupportError, PrivilegeError, ToolMissingError
 from .inspectors import kernel
 
@@ -77,6 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--speed", default="max", metavar="X", help="take 1/X of the original time (default: none)")
     replay.add_argument("--json", action="store_true", help="the same, for scripts")
     replay.set_defaults(run=_replay)
+
+    inspect = commands.add_parser("inspect", help="ask what can be hooked, how a type is laid out, ...")
+    asked = inspect.add_subparsers(required=True, metavar="QUESTION")
+    for name, question in questions.QUESTIONS.items():
+        words = asked.add_parser(name, help=question.help, description=question.help)
+        question.arguments(words)
+        words.add_argument("--json", action="store_true", help="the same, for scripts")
+        words.set_defaults(run=functools.partial(_inspect, question))
 
     demo = commands.add_parser("demo", help="run the quickstart notebook against this kernel")
     demo.add_argument("--output", type=Path, default=Path("build/quickstart.html"), metavar="FILE")
@@ -228,6 +237,12 @@ def _described(session: Session) -> dict[str, object]:
         "first": head,
         "source": session.source,
     }
+
+
+def _inspect(question: questions.Question, options: argparse.Namespace) -> int:
+    answer = question.ask(options)
+    print(json.dumps(questions.plain(answer), indent=2) if options.json else questions.text(answer))
+    return 0
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-from IPython import display
+from IPython import display, get_ipython
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 
 import ebpflab
 
-from .. import formatting, options
+from .. import formatting, options, questions
 from ..errors import CellError
 from ..recording import fallback
 from ..similar import nearest
@@ -72,7 +73,7 @@ class BpfMagics(Magics):
     @no_var_expand
     @line_magic("bpf")  # type: ignore[arg-type]
     def bpf_line(self, line: str) -> Any:
-        """Ask the kit: ``%bpf hooks openat``, ``format sched:sched_switch``, ``ctx xdp``, ``features``, ``ps``."""
+        """Ask the kit: ``%bpf hooks openat``, ``type task_struct``, ``template sched:sched_switch``, ``ps``."""
         command, _, rest = line.strip().partition(" ")
         if command not in _COMMANDS:
             near = nearest(command, list(_COMMANDS)) if command else ()
@@ -92,29 +93,38 @@ def announce() -> None:
 
 
 def _hooks(rest: str) -> Any:
+    # Without a word to look for, a notebook gets the search itself.
+    shell: Any = get_ipython()
+    if rest or not hasattr(shell, "kernel"):
+        return questions.ask("hooks", rest)
+    from .widgets import hook_search
+
+    return hook_search(on_template=_put_below)
+
+
+def _type(rest: str) -> Any:
     words = rest.split()
-    kind = None
-    if "--kind" in words:
-        at = words.index("--kind")
-        if at + 1 == len(words):
-            raise CellError("--kind wants a kind of hook", hint="for example %bpf hooks openat --kind tracepoint")
-        kind = words[at + 1]
-        del words[at : at + 2]
-    return ebpflab.hooks(" ".join(words), kind)
+    if "--tree" not in words:
+        return questions.ask("type", rest)
+    from .widgets import type_tree
+
+    return type_tree(questions.ask("type", " ".join(word for word in words if word != "--tree")))
 
 
-def _format(rest: str) -> Any:
-    if not rest:
-        raise CellError("%bpf format wants a tracepoint", hint="for example %bpf format syscalls:sys_enter_openat")
-    return ebpflab.format(rest)
+def _template(rest: str) -> Any:
+    made = questions.ask("template", rest)
+    if "--show" not in rest.split():
+        _next_cell(made)
+    return made
 
 
-def _context(rest: str) -> Any:
-    if not rest:
-        raise CellError(
-            "%bpf ctx wants a kind of program", hint="for example %bpf ctx xdp, or %bpf ctx fentry/vfs_read"
-        )
-    return ebpflab.context(rest)
+def _put_below(section: str) -> None:
+    _next_cell(questions.ask("template", section))
+
+
+def _next_cell(template: Any) -> None:
+    shell: Any = get_ipython()
+    shell.set_next_input(template.cell)
 
 
 def _stop(rest: str) -> Any:
@@ -134,10 +144,10 @@ def _stop(rest: str) -> Any:
 
 
 _COMMANDS: dict[str, Callable[[str], Any]] = {
+    **{name: functools.partial(questions.ask, name) for name in questions.QUESTIONS},
     "hooks": _hooks,
-    "format": _format,
-    "ctx": _context,
-    "features": lambda rest: ebpflab.features(rest),
+    "type": _type,
+    "template": _template,
     "ps": lambda _: ebpflab.sessions(),
     "stop": _stop,
     "doctor": lambda _: ebpflab.doctor(),
