@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .inspectors.contexts import context
     from .inspectors.features import features
     from .inspectors.search import hooks
+    from .inspectors.templating import template
     from .inspectors.tracefs import format
     from .inspectors.types import type
     from .inspectors.types.bindings import bindings
@@ -57,6 +58,7 @@ __all__ = [
     "load",
     "replay",
     "sessions",
+    "template",
     "type",
 ]
 
@@ -74,6 +76,7 @@ _HOMES = {
     "load": ".loading",
     "replay": ".recording.replay",
     "sessions": ".registry",
+    "template": ".inspectors.templating",
     "type": ".inspectors.types",
 }
 
@@ -94,14 +97,17 @@ def load_ipython_extension(shell: Any) -> None:
     """Register ``%%bpf`` and ``%bpf``, completion and help in such cells; called by ``%load_ext ebpflab``."""
     from .jupyter.completion import register
     from .jupyter.magics import BpfMagics, announce
+    from .jupyter.magics import unregister as forget
 
+    forget(shell)  # %reload_ext would otherwise leave the ones of before
     shell.register_magics(BpfMagics)
     register(shell)
     announce()
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take completion and help out of the shell again; called by ``%unload_ext ebpflab``."""
-    from .jupyter.completion import unregister
+    """Take the magics, completion and help out of the shell again; called by ``%unload_ext ebpflab``."""
+    from .jupyter import completion, magics
 
-    unregister(shell)
+    completion.unregister(shell)
+    magics.unregister(shell)

@@ -123,8 +123,9 @@ def header(
 
 def plan(btf: Btf, type_ids: Iterable[int], *, core: bool = True) -> Plan:
     """Return what :func:`header` declares, and why: see there, and :class:`~ebpflab.btf_plan.Plan`."""
-    found = (btf.find(name, Kind.TYPEDEF) for name in _LIBBPF_TYPES) if core else ()
-    return Plan(btf, type_ids, [Entry(t.id, "for libbpf's headers") for t in found if t])
+    # A program with a map names the map's type.
+    also = [*(btf.find(name, Kind.TYPEDEF) for name in _LIBBPF_TYPES), btf.find("bpf_map_type", Kind.ENUM)]
+    return Plan(btf, type_ids, [Entry(t.id, "for libbpf's headers") for t in also if t and core])
 
 
 def written(btf: Btf, planned: Plan, *, core: bool, guard: str, note: str = "") -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from . import health, questions, toolchain
 from .errors import EbpflabError, KernelSupportError, PrivilegeError, ToolMissingError
 from .inspectors import kernel
+from .options import Parser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["doctor", "--json"])
     0
     """
-    options = _parser().parse_args(arguments)
     try:
+        parser = _parser()
+        options, unknown = parser.parse_known_args(arguments)
+        if unknown:
+            getattr(options, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
         code = int(options.run(options))
         sys.stdout.flush()
         return code
@@ -80,12 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(run=_replay)
 
     inspect = commands.add_parser("inspect", help="ask what can be hooked, how a type is laid out, ...")
-    asked = inspect.add_subparsers(required=True, metavar="QUESTION")
+    asked = inspect.add_subparsers(required=True, metavar="QUESTION", parser_class=Parser)
     for name, question in questions.QUESTIONS.items():
-        words = asked.add_parser(name, help=question.help, description=question.help)
+        words = asked.add_parser(name, help=question.help, description=question.help, allow_abbrev=False)
         question.arguments(words)
         words.add_argument("--json", action="store_true", help="the same, for scripts")
-        words.set_defaults(run=functools.partial(_inspect, question))
+        words.set_defaults(run=functools.partial(_inspect, question), parser=words)
 
     demo = commands.add_parser("demo", help="run the quickstart notebook against this kernel")
     demo.add_argument("--output", type=Path, default=Path("build/quickstart.html"), metavar="FILE")

@@ -42,6 +42,20 @@ class Listing(str):
         return html([Code(str(self), language="c")])
 
 
+class Written:
+    """A text that went to a file; shows itself as a line that says so."""
+
+    def __init__(self, path: Path, made: Any) -> None:
+        self.path, self.made = path, made
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what was written and where, for JSON."""
+        return {"path": str(self.path), **self.made.to_dict()}
+
+    def __repr__(self) -> str:
+        return f"wrote {self.path}: {len(self.made.splitlines()):,} lines, {', '.join(self.made.names)}"
+
+
 def ask(name: str, line: str = "") -> Any:
     """Answer a question that is worded as a line.
 
@@ -80,27 +94,36 @@ def ask(name: str, line: str = "") -> Any:
 def plain(answer: Any) -> Any:
     """Return an answer as what JSON has: dicts, lists, text and numbers.
 
+    C text is ``{"c": ...}``, a frame a list of its rows.
+
     Examples
     --------
     >>> plain(ask("hooks", "sched_switch --kind tp_btf"))
     [{'kind': 'tp_btf', 'name': 'sched_switch', ...}]
     """
-    if hasattr(answer, "to_dict") and not hasattr(answer, "columns"):
-        return answer.to_dict()
-    if hasattr(answer, "to_json"):
-        return json.loads(answer.to_json(orient="records"))
-    return str(answer)
+    if isinstance(answer, Listing):
+        return {"c": str(answer)}
+    return json.loads(answer.to_json(orient="records")) if hasattr(answer, "columns") else answer.to_dict()
 
 
 def text(answer: Any) -> str:
-    """Return an answer as text for a terminal; all rows of a frame."""
+    """Return an answer as text for a terminal: all rows of a frame; C as it is, so that it can go to a file."""
+    if hasattr(answer, "cell"):
+        return "\n".join([answer.source.rstrip("\n"), *(f"// note: {note}" for note in answer.notes)])
     if not hasattr(answer, "columns"):
         return str(answer) if isinstance(answer, str) else repr(answer)
     from . import formatting
 
     rows = answer.astype(object).where(answer.notna(), "").itertuples(index=False)
     shown = tuple(tuple(str(value) for value in row) for row in rows)
-    return formatting.text([formatting.Table(tuple(answer.columns), shown)])
+    table = formatting.Table(tuple(answer.columns), shown)
+    rows = formatting.text([table]) if shown or not note(answer) else ""
+    return "\n".join(filter(None, (rows, note(answer))))
+
+
+def note(answer: Any) -> str:
+    """Return what a frame says besides its rows: that there are more, or why there are none; "" for anything else."""
+    return str(getattr(answer, "attrs", {}).get("note", ""))
 
 
 def _hooks(given: argparse.Namespace) -> Any:
@@ -119,9 +142,12 @@ def _format(given: argparse.Namespace) -> Any:
 
 
 def _content(name: str) -> str:
-    # That of a file, such as another kernel's format file; what is no file is a tracepoint.
+    # That of a file, such as another kernel's format file; what is no file is a tracepoint, or the text itself.
     path = Path(name)
-    return path.read_text(errors="replace") if path.is_file() else name
+    try:
+        return path.read_text(errors="replace") if "\n" not in name and path.is_file() else name
+    except OSError as error:
+        raise CellError(f"cannot read {name}: {error.strerror}", hint="check the path and its permissions") from None
 
 
 def _context(given: argparse.Namespace) -> Any:
@@ -133,7 +159,11 @@ def _context(given: argparse.Namespace) -> Any:
 def _type(given: argparse.Namespace) -> Any:
     from .inspectors.types import type
 
+    if given.tree:
+        raise CellError("--tree takes a notebook", hint="--find looks for members, --c shows the definition")
     found = type(" ".join(given.name), given.source)
+    if given.find and (given.c or given.whole):
+        raise CellError("--find lists paths, --c and --whole show C", hint="ask for one of them")
     if given.find:
         return found.find(given.find, given.depth)
     return Listing(found.c(whole=given.whole)) if given.c or given.whole else found
@@ -145,10 +175,15 @@ def _path(given: argparse.Namespace) -> Any:
     if not words:  # task_struct.real_parent.tgid
         name, _, path = path.replace("->", ".").partition(".")
     if not name or not path:
-        raise CellError(f"a path starts at a type: {' '.join(given.words)}", hint=QUESTIONS["path"].example)
+        what = f"which member of {name}?" if name and not path else f"a path starts at a type: {' '.join(given.words)}"
+        raise CellError(what, hint=f"for example {QUESTIONS['path'].example}")
     from .inspectors.types import type
 
-    return type(name, given.source).path(path)
+    found = type(name, given.source).path(path)
+    ways = {way: True for way in ("errors", "guarded", "direct") if getattr(given, way)}
+    if not (ways or given.base or given.into):
+        return found
+    return Listing("\n\n".join(filter(None, (found.before, found.c(given.base, given.into, **ways)))))
 
 
 def _bindings(given: argparse.Namespace) -> Any:
@@ -156,7 +191,7 @@ def _bindings(given: argparse.Namespace) -> Any:
 
     made = bindings(*given.names, lang=given.lang, source=given.source, stub=given.stub)
     if given.out:
-        made.save(given.out)
+        return Written(made.save(given.out), made)
     return made
 
 
@@ -167,14 +202,9 @@ def _template(given: argparse.Namespace) -> Any:
 
 
 def _helper(given: argparse.Namespace) -> Any:
-    from .errors import TypeNotFoundError
     from .inspectors import helpers
 
-    found = helpers.reference(given.name)
-    if found is None:
-        helpers.helper(given.name)  # says which names are like it
-        raise TypeNotFoundError(f"there is no helper {given.name!r}")
-    return found
+    return helpers.reference(given.name) or helpers.helper(given.name)
 
 
 def _features(given: argparse.Namespace) -> Any:
@@ -208,11 +238,17 @@ def _type_arguments(add: argparse.ArgumentParser) -> None:
     add.add_argument("--depth", type=int, default=3, metavar="N", help="pointers to follow with --find (default 3)")
     add.add_argument("--c", action="store_true", help="its definition in C")
     add.add_argument("--whole", action="store_true", help="the same with all that it needs to compile")
+    add.add_argument("--tree", action="store_true", help="a tree with a search box, in a notebook")
     _source_argument(add)
 
 
 def _path_arguments(add: argparse.ArgumentParser) -> None:
     add.add_argument("words", nargs="+", metavar="TYPE PATH", help="task_struct real_parent.tgid")
+    add.add_argument("--errors", action="store_true", help="C that checks every read")
+    add.add_argument("--guarded", action="store_true", help="C that asks first whether the kernel has the members")
+    add.add_argument("--direct", action="store_true", help="plain C, for programs whose pointers the verifier follows")
+    add.add_argument("--base", metavar="NAME", help="the variable that points to the struct")
+    add.add_argument("--into", metavar="NAME", help="the variable for the value")
     _source_argument(add)
 
 

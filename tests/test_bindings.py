@@ -136,3 +136,21 @@ def test_python_text_defines_the_same_sizes(tmp_path):
 def test_what_cannot_be_made_is_said(ask, kind, says):
     with pytest.raises(kind, match=says):
         ask()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "struct __attribute__((packed)) mine { int a; }; void f(struct event *e, struct mine *m);",
+        "struct mine; int f(struct mine *m, struct event *e);",
+        "char c = '\"'; struct event *e; char d = '\"';",
+        "#define X \\\n struct nosuch\nstruct event *e;",
+        "struct tracepoint__sched__sched_switch *ctx; struct event *e;",
+    ],
+)
+def test_a_stub_is_ordinary_c(text):
+    assert bindings(stub=text).names == ("struct event",)
+
+
+def test_names_may_be_a_list():
+    assert bindings(["event"]) == bindings("event")

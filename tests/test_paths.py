@@ -238,3 +238,19 @@ def test_any_text_is_a_path_or_is_refused(text: str) -> None:
         assert error.hint  # noqa: PT017
     else:
         assert path(found.text) == found
+
+
+@pytest.mark.parametrize("index", ["007", "9" * 5000, "0x", "-1"])
+def test_an_index_is_a_number_of_c(index: str) -> None:
+    with pytest.raises(TypeNotFoundError, match="is not a path"):
+        path(f"own.bits[{index}]")
+
+
+def test_a_path_that_no_macro_reads_shows_itself_and_says_why() -> None:
+    found = path("user.one")
+    with pytest.raises(KernelSupportError):
+        found.c()
+    assert "no macro reads bitfields" in repr(found)
+    assert "no macro reads bitfields" in found._repr_html_()
+    assert found.to_dict()["c"] == ""
+    assert "no macro reads bitfields" in found.to_dict()["notes"][0]

@@ -69,9 +69,12 @@ def test_what_is_wrong_with_a_line_comes_with_its_usage() -> None:
         questions.ask("type", "'task_struct")
 
 
-@pytest.mark.parametrize("line", ["task_struct", "task_struct.", ".comm"])
-def test_a_path_needs_a_type_and_a_member(line: str) -> None:
-    with pytest.raises(CellError, match="a path starts at a type"):
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [("task_struct", "which member of task_struct"), ("task_struct.", "which member"), (".comm", "starts at a type")],
+)
+def test_a_path_needs_a_type_and_a_member(line: str, what: str) -> None:
+    with pytest.raises(CellError, match=what):
         questions.ask("path", line)
 
 
@@ -114,7 +117,7 @@ def test_an_object_that_can_say_itself_plainly_does() -> None:
             return {"size": 4}
 
     assert json.dumps(questions.plain(Answer())) == '{"size": 4}'
-    assert questions.plain(Listing("struct a { int b; };")) == "struct a { int b; };"
+    assert questions.plain(Listing("struct a { int b; };")) == {"c": "struct a { int b; };"}
 
 
 def test_c_is_coloured_and_escaped_in_a_notebook_and_itself_in_a_terminal() -> None:
@@ -140,3 +143,52 @@ def test_an_error_of_a_question_is_one_line_on_stderr(capsys: pytest.CaptureFixt
         patch.setitem(QUESTIONS, "ctx", QUESTIONS["ctx"]._replace(ask=Refused()))
         assert cli.main(["inspect", "ctx", "xdp"]) == 1
     assert capsys.readouterr().err == "no\n  hint: yes\n"
+
+
+def test_a_format_that_is_pasted_is_read_and_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    namespace = argparse.Namespace(event=OPENAT.read_text(), compare=None, c=False)
+    assert QUESTIONS["format"].ask(namespace).name == "sys_enter_openat"
+    with pytest.raises(EbpflabError):
+        QUESTIONS["format"].ask(argparse.Namespace(event="x" * 5000, compare=None, c=False))
+
+
+def test_a_frame_that_says_more_than_its_rows_says_it_in_a_terminal() -> None:
+    frame = pd.DataFrame({"path": ["a.b"]})
+    frame.attrs["note"] = "there are more"
+    assert questions.text(frame).splitlines()[-1] == "there are more"
+    empty = frame.iloc[:0]
+    empty.attrs["note"] = "nothing matches"
+    assert questions.text(empty) == "nothing matches"
+
+
+def test_an_unknown_option_in_a_shell_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", "hooks", "openat", "--kin", "kprobe"]) == 1
+    assert capsys.readouterr().err == "unknown option --kin\n  hint: did you mean --kind?\n"
+
+
+def test_bindings_that_go_to_a_file_are_one_line(tmp_path: Path) -> None:
+    btf = Path(__file__).parent / "data" / "btf" / "records.bpfel.BTF"
+    answer = questions.ask("bind", f"event --from {btf} --out {tmp_path / 'event.h'}")
+    text = (tmp_path / "event.h").read_text()
+    assert questions.text(answer) == f"wrote {tmp_path / 'event.h'}: {len(text.splitlines())} lines, struct event"
+    assert questions.plain(answer)["text"] == text
+
+
+def test_a_template_in_a_shell_is_c_that_can_go_to_a_file() -> None:
+    from ebpflab.inspectors.templating import Template
+
+    made = Template("x", "xdp", "int a;\n", notes=("said",))
+    assert questions.text(made) == "int a;\n// note: said"
+    assert questions.plain(made)["cell"] == "%%bpf x\nint a;\n"
+
+
+@pytest.mark.parametrize("path", ["when", "shape.at[1].y", "pointer.y"])
+def test_a_path_is_plain_values_with_its_c(path: str) -> None:
+    btf = Path(__file__).parent / "data" / "btf" / "records.bpfel.BTF"
+    found = questions.plain(questions.ask("path", f"event {path} --from {btf}"))
+    assert found["start"] == "struct event"
+    assert found["steps"][-1]["step"] in path
+    assert json.loads(json.dumps(found)) == found
+    shown = questions.ask("path", f"event {path} --from {btf} --errors")
+    assert isinstance(shown, Listing)
+    assert "err" in shown

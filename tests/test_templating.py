@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from made_btf import Types
 
 from ebpflab.btf import Btf, Kind
-from ebpflab.errors import CellError, KernelSupportError
+from ebpflab.errors import CellError, EbpflabError, HookNotFoundError, KernelSupportError
 from ebpflab.inspectors import tracefs
 from ebpflab.inspectors.templating import Template, template
 from ebpflab.inspectors.templating.formats import of_tracepoint, print_hints
@@ -245,3 +245,20 @@ def test_of_an_unknown_struct_the_first_numbers_and_texts_become_columns():
 def test_arguments_of_a_static_probe_have_a_size_and_a_sign():
     text = "-4@%esi 8@-8(%rbp) 8f@%xmm0 -1@$5 4@global(%rip)"
     assert _OPERAND.findall(text) == [("-", "4", ""), ("", "8", ""), ("", "8", "f"), ("-", "1", ""), ("", "4", "")]
+
+
+@pytest.mark.parametrize("call", ["socket", "time", "select", "signal"])
+def test_a_session_hides_no_module(call):
+    assert variable(call) == f"{call}s"
+
+
+@pytest.mark.parametrize("hook", ["struct_ops/bpf_dummy_ops", "struct_ops/nothing"])
+def test_there_is_no_template_for_structs_of_functions_but_one(hook):
+    with pytest.raises(HookNotFoundError, match="tcp_congestion_ops"):
+        template(hook)
+
+
+@pytest.mark.parametrize("hook", ["perf_event:nope", "netfilter:nope", "xdp:no-such-interface"])
+def test_a_place_that_does_not_exist_is_refused(hook):
+    with pytest.raises(EbpflabError):
+        template(hook)

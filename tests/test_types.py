@@ -1,5 +1,6 @@
 """Types read from BTF: against clang's places and values, against other ways to the same answer, and damaged."""
 
+import itertools
 import json
 import struct
 from pathlib import Path
@@ -323,3 +324,16 @@ def test_damaged_btf_raises_decode_error_and_nothing_else(data):
                 use(TypeInfo.of(source, type_id))
             except DecodeError:
                 continue
+
+
+def test_a_search_that_cannot_go_deeper_ends() -> None:
+    found = type("start", DATA / "paths.BTF").find("*", depth=10**9)
+    assert found.equals(type("start", DATA / "paths.BTF").find("*", depth=50))
+    with pytest.raises(CellError, match="makes no sense"):
+        type("start", DATA / "paths.BTF").find("*", depth=-1)
+
+
+def test_a_deeper_search_finds_what_a_shallower_one_does() -> None:
+    paths = [set(type("start", DATA / "paths.BTF").find("*", depth=depth)["path"]) for depth in range(5)]
+    for fewer, more in itertools.pairwise(paths):
+        assert fewer <= more

@@ -140,5 +140,5 @@ def _read(btf: Btf, name: str, type_id: int, *, core: bool = False) -> str:
     if pointee.kind in (Kind.STRUCT, Kind.UNION):
         return f"BPF_CORE_READ({name}, ...)" if core else f"{name}->..."
     if pointee.kind is Kind.INT and pointee.size == 1:
-        return f"bpf_probe_read_kernel_str(buffer, sizeof(buffer), {name})"
-    return f"bpf_probe_read_kernel(&value, sizeof(value), {name})"
+        return f"bpf_probe_read_kernel_str(buffer, sizeof(buffer), {name}), or _user_str of a process's memory"
+    return f"bpf_probe_read_kernel(&value, sizeof(value), {name}), or _user of a process's memory"

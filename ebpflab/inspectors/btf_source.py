@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import functools
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..btf import Btf, Kind
 from ..errors import DecodeError, KernelSupportError, TypeNotFoundError
 from ..similar import did_you_mean, nearest
 from . import kernel_btf
 from .layout import vmlinux
+
+if TYPE_CHECKING:
+    from ..btf import Type
 
 _ELF = b"\x7fELF"
 # What a name without a keyword means, in this order; "struct file" asks for one of them.
@@ -22,6 +27,16 @@ _KEYWORDS = {
     "typedef": (Kind.TYPEDEF,),
 }
 _NAMED = (Kind.STRUCT, Kind.UNION, Kind.TYPEDEF, Kind.ENUM, Kind.ENUM64, Kind.INT, Kind.FLOAT)
+
+
+_QUALIFIERS = {"const", "volatile", "restrict"}
+_INTEGER = {"signed", "unsigned", "char", "short", "int", "long"}
+
+
+def _meaning(words: list[str]) -> list[str]:
+    # int goes without saying, and so does signed, but for char.
+    said = sorted(word for word in words if word != "int" and (word != "signed" or "char" in words))
+    return said or ["int"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +76,24 @@ class BtfSource:
         >>> source.btf[source.find("task_struct")].name
         'task_struct'
         """
-        words = name.split()
+        words = [word for word in name.replace("*", " ").split() if word not in _QUALIFIERS]
         kinds = _KEYWORDS.get(words[0], ()) if len(words) == 2 else ()
         wanted = words[1] if kinds else " ".join(words)
         for kind in kinds or _NAMED:
-            found = self.btf.find(wanted, kind)
+            found = self.btf.find(wanted, kind) or (self._integer(words) if kind is Kind.INT else None)
             if found is not None:
                 return found.id
+        if self.btf.find(wanted, Kind.FWD) is not None:
+            what = f"{wanted} is only declared in the types of {self.name}"
+            raise TypeNotFoundError(what, hint="a module may define it: name that as the source")
         near = nearest(wanted, {t.name for t in self.btf.of_kind(*(kinds or _NAMED)) if t.name})
         hint = did_you_mean(near) or 'a type is named as in C, such as "task_struct" or "enum pid_type"'
         raise TypeNotFoundError(f"{self.name} has no type {name!r}", nearest=near, hint=hint)
+
+    def _integer(self, words: list[str]) -> Type | None:
+        # "unsigned long", which BTF calls "long unsigned int": the words that mean something, in any order.
+        integers = self.btf.of_kind(Kind.INT) if _INTEGER.issuperset(words) and words else ()
+        return next((t for t in integers if _meaning(t.name.split()) == _meaning(words)), None)
 
 
 def open_btf(source: str | Path | BtfSource | None = None) -> BtfSource:
@@ -81,7 +104,7 @@ def open_btf(source: str | Path | BtfSource | None = None) -> BtfSource:
     source
         Nothing for the running kernel; the name of one of its modules ("nf_tables"); the path of a file with raw
         BTF, as those under ``/sys/kernel/btf``; or that of an ELF file with a section ``.BTF``: a BPF object, a
-        kernel image, a module, which is read as one of the running kernel.
+        kernel image, a module, which is read as one of the running kernel. A file of a module's name is "./NAME".
 
     Raises
     ------
@@ -99,13 +122,15 @@ def open_btf(source: str | Path | BtfSource | None = None) -> BtfSource:
         return source
     if source is None or source == "vmlinux":
         return _running(_identity(kernel_btf.DIRECTORY / "vmlinux"))
-    path = Path(source)
-    module = kernel_btf.DIRECTORY / str(source)
-    if "/" not in str(source) and not path.exists():
-        if not module.exists():
-            raise _no_module(str(source))
-        return _opened(_identity(module), f"module {source}")
-    return _opened(_identity(path), str(path))
+    named = str(source)
+    if not named.strip() or "\0" in named:
+        raise DecodeError(f"{named!r} names no BTF", hint="name a module, or the path of a BTF file or an ELF file")
+    module = kernel_btf.DIRECTORY / named
+    if "/" not in named and os.path.exists(module):  # noqa: PTH110 - a name too long for a file is none, not an error
+        return _opened(_identity(module), f"module {named}")
+    if "/" not in named and not os.path.exists(named):  # noqa: PTH110
+        raise _no_module(named)
+    return _opened(_identity(Path(named)), named)
 
 
 class _File(NamedTuple):
@@ -122,6 +147,8 @@ def _identity(path: Path) -> _File:
         if path.parent == kernel_btf.DIRECTORY:
             return _File(path, 0, 0)  # reading it says what is the matter
         raise DecodeError(f"cannot read {path}: {error.strerror}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise DecodeError(f"{path} is not a file with BTF", hint="name a module, a BTF file or an ELF file")
     return _File(path, found.st_mtime_ns, found.st_size)
 
 
@@ -134,11 +161,13 @@ def _running(file: _File) -> BtfSource:
 def _opened(file: _File, name: str) -> BtfSource:
     path = file.path
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            start = stream.read(len(_ELF))
+            data = _section(path) if start == _ELF else start + stream.read()
     except OSError as error:
         raise DecodeError(f"cannot read {path}: {error.strerror}") from None
-    if data[:4] == _ELF:
-        data = _section(path)
+    if data[:2] not in (b"\x9f\xeb", b"\xeb\x9f"):
+        raise DecodeError(f"{path} is neither BTF nor an ELF file", hint="BTF files are under /sys/kernel/btf")
     if not _goes_on(data):
         return BtfSource(name, Btf.parse(data), path)
     return BtfSource(name, Btf.parse(data, vmlinux()), path, kernel_btf.DIRECTORY / "vmlinux")

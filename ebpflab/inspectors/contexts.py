@@ -149,6 +149,7 @@ class Context:
             "packet": self.packet,
             "verdicts": [verdict._asdict() for verdict in self._row.verdicts],
             "returns": self._row.returns,
+            "facts": [{"label": label, "text": said} for label, said in _facts(self._row)],
         }
 
     def __repr__(self) -> str:

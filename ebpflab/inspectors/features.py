@@ -116,7 +116,10 @@ def features(pattern: str = "", kind: str | None = None, program_type: str | Non
         rows += _ROWS[each](asked, functools.partial(_is_wanted, wanted, each))
     frame = pd.DataFrame(rows, columns=_Row._fields)
     answers = pd.CategoricalDtype(["yes", "no", "unknown"])
-    return frame.astype({"kind": str, "name": str, "number": "Int64", "available": answers, "why": str})
+    frame = frame.astype({"kind": str, "name": str, "number": "Int64", "available": answers, "why": str})
+    if frame.empty:
+        frame.attrs["note"] = f"nothing matches {pattern!r}"
+    return frame
 
 
 def _is_wanted(matches: Callable[[str, str], object], kind: str, name: str) -> object:
@@ -145,7 +148,7 @@ class _Kernel:
         name = program_type.removeprefix("BPF_PROG_TYPE_").lower()
         known = [*self.ways.types, *(each for _, each, _ in _later(_LATER_TYPES))]
         if name not in known:
-            hint = did_you_mean(nearest(name, known))
+            hint = did_you_mean(nearest(name, known)) or f"types: {', '.join(known)}"
             raise CellError(f"no type of program is called {program_type!r}", hint=hint)
         return name
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..btf import Btf
 
 # A comment, and the definition of a pointer to the helper. Newer libbpf says `const`, and `__bpf_fastcall`.
+_LISTS = "%bpf features --kind helper lists those of this kernel"
 _DEFINITION = re.compile(
     r"(?:^/\*\n(?P<comment>(?: \*(?!/).*\n)*) \*/\n)?"
     r"^static (?:__\w+call )?(?P<returns>[^(]*?) ?\(\* ?(?:const )?(?P<name>bpf_\w+)\)"
@@ -146,7 +147,7 @@ def helper(name: str) -> Helper:
         hint = f"it came with Linux {first_kernels()[name]}: install the headers of a newer libbpf"
         raise TypeNotFoundError(f"libbpf's headers here are older than the helper {name}", hint=hint)
     near = nearest(name, known)
-    raise TypeNotFoundError(f"no BPF helper is called {name!r}", nearest=near, hint=did_you_mean(near))
+    raise TypeNotFoundError(f"no BPF helper is called {name!r}", nearest=near, hint=did_you_mean(near) or _LISTS)
 
 
 def helpers() -> tuple[Helper, ...]:

@@ -61,7 +61,8 @@ def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        kind, name, section (for ``SEC("...")``), available (bool), and why not ("" if it is).
+        kind, name, section (for ``SEC("...")``), available (bool), and why not ("" if it is). If it is empty,
+        ``attrs["note"]`` says so, with names that resemble the pattern.
 
     Raises
     ------
@@ -93,7 +94,16 @@ def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
         "why": of_kind(lambda each: each.why, text),
     }
     frame: pd.DataFrame = pa.table(columns).to_pandas()
+    if frame.empty:
+        frame.attrs["note"] = _nothing(pattern, [each.kind for each in found])
     return frame
+
+
+def _nothing(pattern: str, kinds: list[str]) -> str:
+    listed = [kind for kind in kinds if kind in _SOURCES]
+    known = (name for kind in listed for name in names(kind)) if len(listed) == 1 else tracefs.events()
+    near = did_you_mean(nearest(pattern, known))
+    return f"no hook matches {pattern!r}{f': {near}' if near else ''}"
 
 
 def kinds() -> tuple[str, ...]:

@@ -24,6 +24,14 @@ def _documented(function: Callable[..., Any]) -> Any:
     return function
 
 
+def unregister(shell: Any) -> None:
+    """Take the magics out of the shell again."""
+    for known in shell.magics_manager.magics.values():
+        known.pop("bpf", None)
+    shell.magics_manager.registry.pop(BpfMagics.__name__, None)
+    shell.configurables[:] = [each for each in shell.configurables if not isinstance(each, BpfMagics)]
+
+
 @magics_class
 class BpfMagics(Magics):
     """The magics of ebpflab."""
@@ -75,21 +83,44 @@ class BpfMagics(Magics):
     def bpf_line(self, line: str) -> Any:
         """Ask the kit: ``%bpf hooks openat``, ``type task_struct``, ``template sched:sched_switch``, ``ps``."""
         command, _, rest = line.strip().partition(" ")
+        if command in ("", "help", "-h", "--help"):
+            return _Help()
         if command not in _COMMANDS:
             near = nearest(command, list(_COMMANDS)) if command else ()
             raise CellError(
                 f"there is no %bpf {command}".rstrip(),
                 hint=f"did you mean %bpf {near[0]}?" if near else f"commands: {', '.join(_COMMANDS)}",
             )
-        return fallback.shown(line, lambda: _COMMANDS[command](rest.strip()))
+        answer = fallback.shown(line, lambda: _COMMANDS[command](rest.strip()))
+        _say(questions.note(answer))
+        return answer
 
 
 def announce() -> None:
     """Say so, where the notebook will replay recordings."""
-    if note := fallback.note():
+    _say(fallback.note())
+
+
+def _say(note: str) -> None:
+    if note:
         document = [formatting.Note(note, "warning")]
         data = {"text/plain": formatting.text(document), "text/html": formatting.html(document)}
         display.display(data, raw=True)  # type: ignore[no-untyped-call]
+
+
+class _Help:
+    # The commands of %bpf, for who asks without one.
+
+    def __repr__(self) -> str:
+        return formatting.text(self._document())
+
+    def _repr_html_(self) -> str:
+        return formatting.html(self._document())
+
+    def _document(self) -> list[formatting.Part]:
+        asked = questions.QUESTIONS.items()
+        rows = [(f"%bpf {name} {question.example}", question.help) for name, question in asked]
+        return [formatting.Table(("for example", "shows"), (*rows, *_OTHERS))]
 
 
 def _hooks(rest: str) -> Any:
@@ -108,7 +139,10 @@ def _type(rest: str) -> Any:
         return questions.ask("type", rest)
     from .widgets import type_tree
 
-    return type_tree(questions.ask("type", " ".join(word for word in words if word != "--tree")))
+    found = questions.ask("type", " ".join(word for word in words if word != "--tree"))
+    if not hasattr(found, "expand"):
+        raise CellError("--tree shows the whole type", hint="ask without --find and --c")
+    return type_tree(found)
 
 
 def _template(rest: str) -> Any:
@@ -127,6 +161,12 @@ def _next_cell(template: Any) -> None:
     shell.set_next_input(template.cell)
 
 
+def _alone(name: str, rest: str, call: Callable[[], Any]) -> Any:
+    if rest:
+        raise CellError(f"%bpf {name} takes nothing after it", hint=f"%bpf {name}")
+    return call()
+
+
 def _stop(rest: str) -> Any:
     live = ebpflab.sessions()
     names = rest.split()
@@ -143,12 +183,18 @@ def _stop(rest: str) -> Any:
     return ebpflab.sessions()
 
 
+_OTHERS = (
+    ("%bpf ps", "the live sessions"),
+    ("%bpf stop [NAME]", "ends a session, or all of them"),
+    ("%bpf doctor", "what this machine has, what it lacks, and the command that mends it"),
+    ("%%bpf?", "the options of a cell"),
+)
 _COMMANDS: dict[str, Callable[[str], Any]] = {
     **{name: functools.partial(questions.ask, name) for name in questions.QUESTIONS},
     "hooks": _hooks,
     "type": _type,
     "template": _template,
-    "ps": lambda _: ebpflab.sessions(),
+    "ps": lambda rest: _alone("ps", rest, ebpflab.sessions),
     "stop": _stop,
-    "doctor": lambda _: ebpflab.doctor(),
+    "doctor": lambda rest: _alone("doctor", rest, ebpflab.doctor),
 }

@@ -369,3 +369,42 @@ def test_the_magics_work_in_a_terminal_too(tmp_path):
     assert "calls [attached]" in done.stdout
     assert "CompileError [compile]" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_unloading_leaves_the_shell_as_it_was_and_reloading_adds_nothing_twice():
+    script = """
+        from IPython.testing.globalipapp import start_ipython
+        shell = start_ipython()
+
+        def state():
+            known = shell.magics_manager
+            matchers = [getattr(m, "matcher_identifier", m) for m in shell.Completer.custom_matchers]
+            ours = [each for each in shell.configurables if type(each).__name__ == "BpfMagics"]
+            return ("bpf" in known.magics["cell"], "bpf" in known.magics["line"], len(ours),
+                    "BpfMagics" in known.registry, matchers)
+
+        before = state()
+        shell.run_line_magic("load_ext", "ebpflab")
+        loaded = state()
+        shell.run_line_magic("reload_ext", "ebpflab")
+        print(state() == loaded, loaded[0])
+        shell.run_line_magic("unload_ext", "ebpflab")
+        print(state() == before)
+    """
+    done = cells.python(script, env=cells.environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split() == ["True", "True", "True"]
+
+
+@pytest.mark.parametrize("asked", ["", "help", "--help"])
+def test_the_magic_alone_lists_its_commands(notebook, asked):
+    shown = notebook.run(f"%bpf {asked}").text
+    for command in ("hooks", "type task_struct", "template sched:sched_switch", "ps", "doctor"):
+        assert f"%bpf {command}" in shown
+
+
+@pytest.mark.parametrize("line", ["type list_head --tree --c", "ps now", "doctor please"])
+def test_what_a_command_does_not_take_is_an_error_of_ours(notebook, line):
+    done = notebook.run(f"%bpf {line}")
+    assert done.error.startswith("CellError [cell]: ")
+    assert "Traceback" not in done.error

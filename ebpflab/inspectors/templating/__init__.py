@@ -9,7 +9,7 @@ from __future__ import annotations
 import keyword
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ...errors import CellError
@@ -62,6 +62,10 @@ class Template:
         for program, target in self.targets.items():
             words += ["--attach", shlex.quote(f"{program}={target}")]
         return " ".join([*words, *([] if self.attach else ["--no-attach"])]) + f"\n{self.source}"
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the cell and the facts about it as plain values, for JSON."""
+        return {**asdict(self), "targets": dict(self.targets), "notes": list(self.notes), "cell": self.cell}
 
     def __repr__(self) -> str:
         return text(self._document())

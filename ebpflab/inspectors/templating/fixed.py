@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ...errors import HookNotFoundError
 from ...program_types import parse_section
 from ..contexts import context
 from ..search import hooks
@@ -66,6 +67,9 @@ def of_kind(section: Section, place: str, name: str, *, bare: bool) -> Made:
     """
     source = context(section.kind).template()
     programs = {found[1]: found[2] for found in _PROGRAM.finditer(source)}
+    if section.kind == "struct_ops" and section.target and f"{section.prefix}/{section.target}" not in programs:
+        hint = f"its members: {', '.join(sorted(programs))}"
+        raise HookNotFoundError("the only template of struct_ops is for tcp_congestion_ops", hint=hint)
     own = next((s for s in programs if s != "sockops" or section.kind == "sockops"), section.prefix)
     spelled = own if bare or section.kind in _WHOLE else section.prefix
     if spelled != own:

@@ -52,6 +52,9 @@ def find_hook(text: str) -> Hook:
             raise
         return found
     _check(section)
+    missing = explain_missing(section.kind, place) if place not in ("", "self") else None
+    if missing is not None:
+        raise missing
     return Hook(section, place, bare=not section.target and f"{section.prefix}+" in section.type.sections)
 
 

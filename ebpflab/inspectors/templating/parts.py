@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ KEYWORDS = frozenset(
 )
 _OURS = frozenset(("ctx", "e", "events", "row"))
 # Names of a notebook that a session must not hide.
-_TAKEN = frozenset(("ebpflab", "display", "get_ipython", "exit", "quit", "In", "Out"))
+_TAKEN = frozenset(("ebpflab", "display", "get_ipython", "exit", "quit", "In", "Out", "pd", "np", "plt"))
 
 
 class Column(NamedTuple):
@@ -135,7 +136,7 @@ def variable(text: str) -> str:
     name = _word(text) or "events"
     if name[0].isdigit():
         name = f"on_{name}"
-    while keyword.iskeyword(name) or hasattr(builtins, name) or name in _TAKEN:
+    while keyword.iskeyword(name) or hasattr(builtins, name) or name in _TAKEN or name in sys.stdlib_module_names:
         name += "s"
     return name
 

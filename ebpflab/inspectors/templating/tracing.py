@@ -113,7 +113,7 @@ def of_system_call(section: Section) -> Program:
     except (HookNotFoundError, KernelSupportError, PrivilegeError):
         return _by_number(says, section, "BPF_KSYSCALL", ["types: this system call has no readable tracepoint"])
     found = [_passed(field) for field in form.members if not field.common and field.name != "__syscall_nr"]
-    found, left_out = _cut(found, _REGISTERS, [])
+    found, left_out = _cut(found, _REGISTERS, [], "BPF_KSYSCALL names five arguments")
     columns = tuple(column for argument in found for column in argument.columns)
     head = _head("BPF_KSYSCALL", name, [argument.declaration for argument in found])
     return Program(says, _spelled(section), head, columns, tuple(left_out))
@@ -141,9 +141,11 @@ def _by_number(says: str, section: Section, macro: str, left_out: list[str]) -> 
     return Program(says, _spelled(section), head, columns, tuple(left_out))
 
 
-def _cut(found: list[Argument], most: int, left_out: list[str]) -> tuple[list[Argument], list[str]]:
+def _cut(
+    found: list[Argument], most: int, left_out: list[str], why: str = "it is not in a register"
+) -> tuple[list[Argument], list[str]]:
     over = [re.split(r"\W+", argument.declaration)[-1] for argument in found[most:]]
-    return found[:most], [*left_out, *(f"{name}: it is not in a register" for name in over)]
+    return found[:most], [*left_out, *(f"{name}: {why}" for name in over)]
 
 
 def _prototype(btf: Btf, section: Section) -> Type | None:

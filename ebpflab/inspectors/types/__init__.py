@@ -207,7 +207,8 @@ class TypeInfo:
         frame = pd.DataFrame(found, columns=["path", "type", "offset", "dereferences"])
         frame = frame.astype({"path": str, "type": str, "offset": "int64", "dereferences": "int64"})
         note = f"the first {len(found)} paths; there are more: search less deep, or for less" if cut else ""
-        note = note if found else f"no path that follows at most {depth} pointers; look deeper, or for *{pattern}*"
+        glob = f", or for *{pattern}*" if pattern.isidentifier() else ""
+        note = note if found else f"no such path that follows at most {depth} pointers; look deeper{glob}"
         frame.attrs = {"cut": cut, "note": note}
         return frame
 
@@ -246,7 +247,7 @@ class TypeInfo:
         Examples
         --------
         >>> print(type("task_struct").path("real_parent.tgid").c())
-        BPF_CORE_READ(task, real_parent, tgid)
+        pid_t tgid = BPF_CORE_READ(task, real_parent, tgid);
         """
         from .paths import path_of
 

@@ -13,8 +13,13 @@ from ...btf_writer import plan
 if TYPE_CHECKING:
     from ..btf_source import BtfSource
 
-_ASIDE = re.compile(r'//[^\n]*|/\*.*?(?:\*/|\Z)|"(?:\\.|[^"\\\n])*"|^[ \t]*#[^\n]*', re.DOTALL | re.MULTILINE)
-_TAG = re.compile(r"\b(struct|union|enum)\s+([A-Za-z_]\w*)(\s*\{)?")
+# Comments, strings and characters, directives with the lines that go on from them, attributes.
+_ASIDE = re.compile(
+    r'//[^\n]*|/\*.*?(?:\*/|\Z)|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|^[ \t]*#(?:\\\r?\n|[^\n])*'
+    r"|__attribute__\s*\(\([^()]*(?:\([^()]*\)[^()]*)*\)\)",
+    re.DOTALL | re.MULTILINE,
+)
+_TAG = re.compile(r"\b(struct|union|enum)\s+([A-Za-z_]\w*)(\s*[{;])?")
 _WORD = re.compile(r"(?<![\w.>])[A-Za-z_]\w*")
 _TYPEDEF = re.compile(r"\btypedef\b[^;{}]*\b(\w+)\s*;|\}\s*(\w+)\s*;")
 _MEMBER = re.compile(r"(?:->|\.)\s*([A-Za-z_]\w*)")
@@ -27,6 +32,8 @@ def types_of(text: str, source: BtfSource) -> tuple[int, ...]:
     code = _ASIDE.sub(" ", text)
     own = {tag for _, tag, body in _TAG.findall(code) if body}
     own |= {name for pair in _TYPEDEF.findall(code) for name in pair if name}
+    # A tracepoint's context is no type of the kernel: a cell has it from the format file.
+    own |= {tag for _, tag, _ in _TAG.findall(code) if tag.startswith("tracepoint__")}
     tags = dict.fromkeys(f"{kind} {tag}" for kind, tag, _ in _TAG.findall(code) if tag not in own)
     found = dict.fromkeys(source.find(tag) for tag in tags)
     words = set(_WORD.findall(_TAG.sub(" ", code))) - own

@@ -19,6 +19,8 @@ from ..btf_source import BtfSource, open_btf
 from . import _stub
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from ...btf_plan import Plan
@@ -28,6 +30,7 @@ _GUARD = "__VMLINUX_H__"
 _NAMED = (*RECORDS, *ENUMS, Kind.TYPEDEF)
 _SHOWN = 16  # lines and types in a summary
 _FOLDED = 5000  # lines that a notebook keeps
+_COLUMNS = ("type", "kind", "size", "why")
 
 
 class Bindings(str):
@@ -58,7 +61,7 @@ class Bindings(str):
         """
         import pandas as pd
 
-        frame = pd.DataFrame(self._rows, columns=["type", "kind", "size", "why"])
+        frame = pd.DataFrame(self._rows, columns=list(_COLUMNS))
         return frame.astype({"size": "Int64"})
 
     @functools.cached_property
@@ -85,6 +88,12 @@ class Bindings(str):
             what = f"cannot write {path}: {error.strerror}"
             raise CellError(what, hint="check the path and its permissions") from None
         return Path(path)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the text and the facts about it as plain values, for JSON."""
+        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in self._rows]
+        about = {"names": list(self.names), "lang": self.lang, "from": self.source.name}
+        return {**about, "types": rows, "text": str(self)}
 
     def checks(self) -> str:
         """Return ``_Static_assert`` of every size and offset, to be compiled behind the header.
@@ -129,17 +138,18 @@ class Bindings(str):
         others = len(self._rows) - len(asked)
         counted = f"{number(self.count(chr(10)))} lines, {number(len(self.encode()))} bytes"
         table = Table(("type", "kind", "size"), tuple(row[:3] for row in asked[:_SHOWN]))
+        asked_for = "1 type" if len(asked) == 1 else f"{len(asked)} types"
         also = f" and {others} that they need" if others else ""
         return [
             Head("bindings", self.lang, detail=f"{counted}, from {self.source.name}"),
             table,
-            Note(f"{len(asked)} types asked for{also}: .types; print() shows the text, .save(path) writes it"),
+            Note(f"{asked_for} asked for{also}: .types; print() shows the text, .save(path) writes it"),
             Code("\n".join(self.split("\n")[:_SHOWN]), language=self.lang),
         ]
 
 
 def bindings(
-    *names: str,
+    *names: str | Sequence[str],
     lang: str = "c",
     source: str | Path | BtfSource | None = None,
     stub: str | Path | None = None,
@@ -154,7 +164,7 @@ def bindings(
     Parameters
     ----------
     names
-        Types as C names them: ``"task_struct"``, ``"enum pid_type"``.
+        Types as C names them, ``"task_struct"``, ``"enum pid_type"``, or lists of them.
     lang
         ``"c"``, or ``"python"`` for numpy dtypes and ctypes.
     source
@@ -181,7 +191,8 @@ def bindings(
         hint = did_you_mean(nearest(lang, _LANGUAGES)) or 'bindings are written for "c" and for "python"'
         raise CellError(f"there are no bindings for {lang!r}", hint=hint)
     found = open_btf(source)
-    asked = dict.fromkeys(found.find(name) for name in names)
+    listed = [each for name in names for each in ([name] if isinstance(name, str) else name)]
+    asked = dict.fromkeys(found.find(name) for name in listed)
     if stub is not None:
         asked |= dict.fromkeys(_stub.types_of(_read(stub), found))
     if not asked:
@@ -209,8 +220,8 @@ def _read(stub: str | Path) -> str:
         return stub
     try:
         return Path(stub).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        what = f"cannot read the stub {stub}: {error.strerror}"
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        what = f"cannot read the stub {stub}: {getattr(error, 'strerror', error)}"
         raise CellError(what, hint="a stub is a C file, or its text") from None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -113,18 +114,24 @@ def find(btf: Btf, type_id: int, pattern: str, depth: int, limit: int = MAX_FOUN
     (Found(path='mm.exe_file', type='struct file *', offset=840, dereferences=1), ...)
     """
     matches = matcher(pattern)
+    if depth < 0:
+        raise CellError(f"a depth of {depth} pointers makes no sense", hint="0 stays in the struct itself")
     start = btf.strip(type_id)
     if start.kind not in STRUCTS:
         return Findings((), False)
     reach = _reach(btf, start.id, depth)
     distance = _distances(reach, {t for t, steps in reach.items() if any(matches(s.name) for s in steps)})
     found: list[Found] = []
-    for item in _walk(reach, distance, start.id, depth, matches):
-        if item is None or len(found) == limit:
-            return Findings(tuple(found), True)
-        path, step, offset, dereferences = item
-        found.append(Found(path, btf.c_type(step.type_id), offset, dereferences))
-    return Findings(tuple(found), False)
+    budget = _Budget(_MAX_WAYS)
+    # One pointer more each time: a search that is cut has then found all that is nearer.
+    for pointers in range(depth + 1):
+        for path, step, offset in _walk(reach, distance, start.id, pointers, matches, budget):
+            if len(found) == limit:
+                return Findings(tuple(found), True)
+            found.append(Found(path, btf.c_type(step.type_id), offset, pointers))
+        if budget.left < 0 or not budget.further:
+            break
+    return Findings(tuple(found), budget.left < 0)
 
 
 def _reach(btf: Btf, start: int, depth: int) -> dict[int, tuple[_Step, ...]]:
@@ -145,6 +152,8 @@ def _reach(btf: Btf, start: int, depth: int) -> dict[int, tuple[_Step, ...]]:
                 if step.leads_to:
                     (following if step.dereferences else level).append(step.leads_to)
         level = following
+        if not level:
+            break
     return reach
 
 
@@ -183,30 +192,41 @@ def _distances(reach: dict[int, tuple[_Step, ...]], goals: set[int]) -> dict[int
     return distance
 
 
+@dataclass
+class _Budget:
+    # How many ways may still be looked at, in all; whether the last walk would have gone further with more pointers.
+    left: int
+    further: bool = True
+
+
 def _walk(
     reach: dict[int, tuple[_Step, ...]],
     distance: dict[int, int],
     start: int,
     depth: int,
     matches: Callable[[str], object],
-) -> Iterator[tuple[str, _Step, int, int] | None]:
-    # Breadth first: what takes one more pointer waits for the next level. None: there are more ways than are looked at.
-    level, looked_at = deque([_Way("", 0, (start,))]), 0
+    budget: _Budget,
+) -> Iterator[tuple[str, _Step, int]]:
+    # Breadth first: what takes one more pointer waits for the next level. What follows just `depth` pointers is found.
+    level = deque([_Way("", 0, (start,))])
+    budget.further = False
     for pointers in range(depth + 1):
         following: deque[_Way] = deque()
         while level:
             way = level.popleft()
-            looked_at += 1
-            if looked_at > _MAX_WAYS:
-                yield None
+            budget.left -= 1
+            if budget.left < 0:
                 return
             for step in reach[way.types[-1]]:
                 path, offset = way.path + step.name, way.offset + step.offset
-                if matches(step.name):
-                    yield path, step, offset, pointers
+                if pointers == depth and matches(step.name):
+                    yield path, step, offset
                 ahead = distance.get(step.leads_to)
                 more = step.dereferences
-                if ahead is None or pointers + more + ahead > depth or step.leads_to in way.types:
+                if ahead is None or step.leads_to in way.types:
+                    continue
+                if pointers + more + ahead > depth:
+                    budget.further = True
                     continue
                 on = _Way(f"{path}{step.suffix}.", 0 if more else offset, (*way.types, step.leads_to))
                 (following if more else level).append(on)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 RECORDS = (Kind.STRUCT, Kind.UNION)
 QUALIFIERS = (Kind.CONST, Kind.VOLATILE, Kind.RESTRICT, Kind.TYPE_TAG)
 
-_STEP = re.compile(r"\s*(?P<link>\.|->)?\s*(?:(?P<name>[A-Za-z_]\w*)|\[\s*(?P<index>0[xX][0-9a-fA-F]+|\d+)\s*\])\s*")
+_INDEX = r"0[xX][0-9a-fA-F]{1,8}|0|[1-9][0-9]{0,9}"
+_STEP = re.compile(rf"\s*(?P<link>\.|->)?\s*(?:(?P<name>[A-Za-z_]\w*)|\[\s*(?P<index>{_INDEX})\s*\])\s*")
 _USER, _PERCPU, _RCU = "user", "percpu", "rcu"  # of include/linux/compiler_types.h; only clang writes them to BTF
 
 
@@ -209,6 +211,12 @@ def _tags(btf: Btf, type_id: int) -> tuple[str, ...]:
     return tuple(link.name for link in links if link.kind is Kind.TYPE_TAG)
 
 
+@functools.lru_cache(maxsize=8)
+def tells_memory(btf: Btf) -> bool:
+    """Tell whether a BTF says which pointers lead to a process' memory, or to that of a CPU."""
+    return any(tag.name in (_USER, _PERCPU) for tag in btf.of_kind(Kind.TYPE_TAG))
+
+
 def in_user_memory(btf: Btf, hop: Hop) -> bool:
     """Tell whether the pointer that a hop ends in points into a process: so do all that are found there."""
     return hop.user or _USER in _tags(btf, hop.type_id)
@@ -216,9 +224,7 @@ def in_user_memory(btf: Btf, hop: Hop) -> bool:
 
 def unqualified(btf: Btf, type_id: int) -> int:
     """Return the type without the qualifiers and tags in front of it; a typedef stays."""
-    while btf[type_id].kind in QUALIFIERS:
-        type_id = btf[type_id].type_id
-    return type_id
+    return next(link.id for link in btf.chain(type_id) if link.kind not in QUALIFIERS)
 
 
 def is_text(btf: Btf, type_id: int) -> bool:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from ...btf import Kind
 from ...errors import KernelSupportError, TypeNotFoundError
 from .path_walk import RECORDS, in_user_memory, is_string, unqualified
-from .paths import STRING
+from .paths import MOST_PER_CPU, STRING
 
 if TYPE_CHECKING:
     from .path_walk import Hop
     from .paths import TypePath
 
+_NOTHING = "-2 /* ENOENT */"  # the name is a macro, which only cells have without an #include
 _MOST_ACCESSORS = 9  # of BPF_CORE_READ
-_MOST_PER_CPU = 32 << 10  # bytes of a value in a per-CPU map: the kernel's PCPU_MIN_UNIT_SIZE
 _AGGREGATES = (*RECORDS, Kind.ARRAY)
 _STATEMENT = re.compile(r"if |\w+ = |(?!typeof)\w+\(")  # anything else that is written here is a declaration
 # What the macros call their own variables: inside of them, ours of that name would be meant no longer.
@@ -39,7 +39,7 @@ def statements(path: TypePath, base: str, into: str, *, errors: bool, guarded: b
 
 def scratch(path: TypePath) -> str:
     """Return the definition of the map that a large value is read into."""
-    kind = "PERCPU_ARRAY" if path.size <= _MOST_PER_CPU else "ARRAY"
+    kind = "PERCPU_ARRAY" if path.size <= MOST_PER_CPU else "ARRAY"
     value = _declaration(path, len(path.hops) - 1, "").strip()
     return (
         f"struct {{\n\t__uint(type, BPF_MAP_TYPE_{kind});\n\t__uint(max_entries, 1);\n\t__type(key, __u32);\n"
@@ -168,14 +168,14 @@ class _Writer:
         elif not self._last.bits:
             tests = filter(None, (source, self._into * self._path.large))
             checks.append((" && ".join(tests), self._fill(source or self._base, [self._last], single=True)))
-        values = [f"{test} ? {call} : -ENOENT" if test else call for test, call in checks] or ["0"]
-        self._outer += [f"long {error} = -ENOENT;"] if guarded else []
+        values = [f"{test} ? {call} : {_NOTHING}" if test else call for test, call in checks] or ["0"]
+        self._outer += [f"long {error} = {_NOTHING};"] if guarded else []
         self._inner.append(f"{'' if guarded else 'long '}{error} = {values[0]};")
         self._inner += [f"if (!{error})\n\t{error} = {value};" for value in values[1:]]
         if self._string:
             self._inner.append(f"if ({error} > 0) /* the length of the string */\n\t{error} = 0;")
         if self._last.bits:
-            self._inner += [f"if (!{error} && !{source})\n\t{error} = -ENOENT;"] if source else []
+            self._inner += [f"if (!{error} && !{source})\n\t{error} = {_NOTHING};"] if source else []
             where = self._bitfield("BPF_CORE_READ_BITFIELD_PROBED", source or self._base, self._last)
             self._inner.append(f"if (!{error})\n\t{self._into} = {where};" if source else f"{self._into} = {where};")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...btf import POINTER_SIZE, Kind
-from ...errors import TypeNotFoundError
+from ...errors import EbpflabError, TypeNotFoundError
 from ...formatting import Code, Head, Note, Part, Table, html, text
-from .path_walk import RECORDS, Walk, is_string, parsed, unqualified
+from .path_walk import RECORDS, Walk, is_string, parsed, tells_memory, unqualified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,8 @@ LARGE = 256  # bytes: what is larger is read into a map
 STRING = 64  # bytes: the buffer for a string whose length nobody knows
 
 _HOLDERS = {"task_struct": "task", "sk_buff": "skb", "sock": "sk", "mm_struct": "mm", "net_device": "dev"}
+MOST_PER_CPU = 32 << 10  # bytes of a value in a per-CPU map: the kernel's PCPU_MIN_UNIT_SIZE
+_STEP = ("step", "type", "offset", "dereferences", "note")
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +64,7 @@ class TypePath:
         """
         import pandas as pd
 
-        return pd.DataFrame(self._rows(), columns=["step", "type", "offset", "dereferences", "note"])
+        return pd.DataFrame(self._rows(), columns=list(_STEP))
 
     @property
     def type(self) -> str:
@@ -118,7 +120,8 @@ class TypePath:
             The variable for the value; the last member's name if not given.
         errors
             Check each read and each pointer on the way. ``err`` is then 0, -2 (ENOENT) where a pointer is NULL, or
-            the negative error of the read that failed; with *direct*, the value is 0 where a pointer is NULL.
+            the negative error of the read that failed (a bitfield's own read reports none); with *direct*, the value
+            is 0 where a pointer is NULL.
         guarded
             Ask first whether the kernel that the program is loaded on has these members; the value is 0 if not.
         direct
@@ -149,6 +152,21 @@ class TypePath:
             into = next(step.name for step in reversed(self.walked) if not step.name.startswith("["))
         return base, f"{into}_value" if into == base else into
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the facts as plain values, for JSON; ``c`` is what :meth:`c` gives without arguments."""
+        before, body, refused = self._reads()
+        return {
+            "start": self.source.btf.c_type(self.type_id),
+            "path": self.text,
+            "type": self.type,
+            "size": self.size,
+            "dereferences": self.dereferences,
+            "steps": [dict(zip(_STEP, row, strict=True)) for row in self._rows()],
+            "before": before,
+            "c": body,
+            "notes": [*refused, *self.notes],
+        }
+
     def __str__(self) -> str:
         return self.text
 
@@ -166,12 +184,20 @@ class TypePath:
         start = self.source.btf.c_type(self.type_id)
         followed = {0: "in the struct itself", 1: "1 pointer followed"}
         state = followed.get(self.dereferences, f"{self.dereferences} pointers followed")
-        parts: list[Part] = [Head(f"{start}: {self.text}", state, "ok", f"{self.type}, {self.size:,} bytes")]
-        parts.append(Table(("step", "type", "offset", "follows a pointer", "note"), tuple(self._rows())))
-        if self.size or self.hops[-1].bits:
-            parts += [Code(self.before, "before the program", "c")] if self.large else []
-            parts.append(Code(self.c(), "in the program", "c"))
-        return parts + [Note(note) for note in self.notes]
+        parts: list[Part] = [Head(f"{start}: {self.text}", state, "ok", f"{self.type}, {_bytes(self.size)}")]
+        shown = [(f"->{n}" if follows else n, kind, at, note) for n, kind, at, follows, note in self._rows()]
+        parts.append(Table(("step", "type", "offset", "note"), tuple(shown)))
+        before, body, refused = self._reads()
+        parts += [Code(before, "before the program", "c")] if before else []
+        parts += [Code(body, "in the program", "c")] if body else []
+        return parts + [Note(note) for note in (*refused, *self.notes)]
+
+    def _reads(self) -> tuple[str, str, tuple[str, ...]]:
+        # The C, or why there is none: no size, a bitfield in a process' memory.
+        try:
+            return self.before, self.c(), ()
+        except EbpflabError as error:
+            return "", "", (f"{error.what}{f': {error.hint}' if error.hint else ''}",)
 
 
 def path_of(source: BtfSource, type_id: int, text: str) -> TypePath:
@@ -213,20 +239,27 @@ def path_of(source: BtfSource, type_id: int, text: str) -> TypePath:
     return TypePath(source, start, walk.spelled, tuple(walk.steps), tuple(walk.hops))
 
 
+def _bytes(size: int) -> str:
+    return "1 byte" if size == 1 else f"{size:,} bytes"
+
+
 def _notes(path: TypePath) -> Iterator[str]:
     btf, last = path.source.btf, path.hops[-1]
     core = btf.strip(last.type_id)
     if path.dereferences:
         yield (
-            "Where a pointer on the way is NULL or cannot be read, the value is 0: c(errors=True) tells. "
-            "tp_btf, fentry, fexit, lsm, iter and struct_ops programs may write it in plain C: c(direct=True)."
+            "Where a pointer on the way is NULL or cannot be read, the value is 0: .c(errors=True) or --errors tells. "
+            "tp_btf, fentry, fexit, lsm, iter and struct_ops programs may write it in plain C: direct=True, --direct."
         )
+    if path.dereferences and not tells_memory(btf):
+        yield "This BTF does not say which pointers are __user or __percpu; what is behind such a one reads as 0."
     if last.bits:
-        yield "A bitfield has no address: only the BPF_CORE_READ_BITFIELD macros read it."
+        yield "A bitfield has no address: only the BPF_CORE_READ_BITFIELD macros read it, and they report no error."
     if path.large:
+        places = "a place for each CPU" if path.size <= MOST_PER_CPU else "one place, which all CPUs write to"
         yield (
-            f"{path.size:,} bytes are too much for the stack, which has {STACK}: they go into a map with a place for "
-            "each CPU, or straight into a record from bpf_ringbuf_reserve(), which takes the place of the variable."
+            f"{path.size:,} bytes are too much for the stack, which has {STACK}: they go into a map with {places}, "
+            "or straight into a record from bpf_ringbuf_reserve(), which takes the place of the variable."
         )
     elif path.size > POINTER_SIZE and not is_string(btf, last.type_id):
         yield f"{path.size:,} of the {STACK} bytes of stack go to it."
