@@ -72,7 +72,8 @@ def at(piece, cell=CELL):
         ("'a|'", "nothing", ""),
         ("x = 0x1f|", "nothing", ""),
         ("x = 1.|", "nothing", ""),
-        ("struct event x = { .|", "nothing", ""),
+        ("struct event x = { .|", "member", ""),
+        ("f(.|", "nothing", ""),
         ("#inc|", "directive", "inc"),
         ("#include <bpf/|", "include", "bpf/"),
         ("#define X only|", "word", "only"),
@@ -120,11 +121,36 @@ def test_the_function_its_section_and_its_variables_are_known_at_the_cursor():
     place = at("u64 *p, q = 7; |")
     assert place.function.name == "on_open"
     assert place.section == "tp/syscalls/sys_enter_openat"
-    assert {"ctx", "e", "i", "inner", "p", "q", "only", "seen", "lost"} <= set(place.variables)
+    assert {"ctx", "e", "p", "q", "only", "seen", "lost"} <= set(place.variables)
     assert place.variables["ctx"].type == CType("struct tracepoint__syscalls__sys_enter_openat", 1)
     assert place.variables["p"].type == CType("u64", 1)
     assert place.variables["q"].type == CType("u64", 0)
     assert "file" not in place.variables
+
+
+@pytest.mark.parametrize(
+    ("code", "type_"),
+    [
+        ("{ struct file *a; } |", "struct task_struct"),
+        ("{ struct file *a; |", "struct file"),
+        ("{ { int x; } struct file *a; |", "struct file"),
+        ("if (x) { struct file *a; } else { |", "struct task_struct"),
+        ("x = ({ struct file *a; a; }); |", "struct task_struct"),
+        ("for (struct file *a = 0; a;) { int x; } |", "struct task_struct"),
+        ("for (struct file *a = 0; a;) { int x; |", "struct file"),
+        ("for (struct file *a = 0; |", "struct file"),
+        ("if (x) for (struct file *a = 0; a;) { } |", "struct task_struct"),
+        ("struct file *a = { 0 }; { int x; } |", "struct file"),
+    ],
+)
+def test_a_block_that_has_ended_declares_nothing_any_more(code, type_):
+    place = at(code, "%%bpf\nint f(struct task_struct *a) { HERE\n}")
+    assert place.variables["a"].type == CType(type_, 1)
+
+
+def test_the_variables_of_a_loop_are_known_in_it_alone():
+    assert {"i", "inner"} <= set(at("for (int i = 0; i < 3; i++) { u32 inner = 1; |").variables)
+    assert not {"i", "inner"} & set(at("|").variables)
 
 
 def test_what_is_declared_after_the_cursor_is_not_known_yet():
@@ -186,6 +212,12 @@ def test_a_cell_s_declarations_are_read():
     ]
 
 
+def test_a_macro_that_stands_for_a_struct_is_a_type():
+    source = read("#define T struct task_struct\n#define P  union  u * // x\n#define F(x) struct file\n#define N 7\n")
+    assert source.typedefs == {"T": CType("struct task_struct", 0), "P": CType("union u", 1)}
+    assert set(source.macros) == {"T", "P", "F", "N"}
+
+
 def test_the_call_at_the_cursor_and_its_argument_are_known():
     call = at("f(1, g(2, 3), (struct x *)y, BPF_CORE_READ(t, mm, |").call
     assert (call.name, call.number) == ("BPF_CORE_READ", 2)
@@ -241,6 +273,14 @@ def test_a_huge_cell_takes_time_in_proportion_to_its_size(piece):
     assert seconds(40_000) < 2.0
 
 
+def test_a_cell_is_read_once_for_a_completion():
+    read.cache_clear()
+    tokens_of.cache_clear()
+    cell = CELL.replace("HERE", "struct event v = { .")
+    complete(cell, cell.index("{ .") + 3)
+    assert (tokens_of.cache_info().misses, read.cache_info().misses) == (1, 1)
+
+
 def test_names_that_are_too_many_are_cut_where_one_can_go_on():
     names = tuple(sorted(f"{a}_{b}_{c}" for a in ("tcp", "udp") for b in ("recv", "send") for c in range(5)))
     assert stems(names, "") == list(names)
@@ -288,6 +328,61 @@ def test_the_line_magic_offers_its_commands_and_sessions():
     assert texts("%bpf hooks x --k|", notebook) == ("--k", ["--kind"])
     assert texts("%bpf hooks x --kind kp|", notebook) == ("kp", ["kprobe", "kprobe.multi", "kprobe.session"])
     assert texts("%%bpf o|\nint x;", notebook) == ("o", ["opens"])
+
+
+def test_the_values_of_a_command_s_options_are_offered_and_nothing_where_there_is_no_list():
+    assert texts("%bpf bind task_struct --lang |") == ("", ["c", "python"])
+    assert texts("%bpf bind task_struct --lang p|") == ("p", ["python"])
+    kinds = ['"program type"', '"map type"', "helper", "kfunc", "attach"]
+    assert texts("%bpf features --kind |") == ("", kinds)
+    assert texts('%bpf features --kind "p|') == ('"p', kinds[:1])
+    for option in ("--from", "--base", "--compare", "--depth", "--find", "--into", "--name", "--out", "--stub"):
+        assert texts(f"%bpf type task_struct {option} |") == ("", []), option
+
+
+OWN = """\
+%%bpf
+struct in { int deep; };
+struct own { int aa, bb; struct in one; struct in many[3]; };
+typedef struct { u32 a; char b[4]; } named;
+struct own file_wide = { .aa = 1 };
+int g(struct own x)
+{
+	int unrelated;
+	HERE
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("struct own v = { .aa = 1, .|", ["aa", "bb", "one", "many"]),
+        ("struct own v = { .aa = (1 + 2), .bb = f(3, 4), .one = { .deep = 5 }, .|", ["aa", "bb", "one", "many"]),
+        ("struct own v = { .b| };", ["bb"]),
+        ("named v = { .|", ["a", "b"]),
+        ("v = (struct own){ .|", ["aa", "bb", "one", "many"]),
+        ("return (named){ .|", ["a", "b"]),
+        ("f(&v, &(struct own){ .o|", ["one"]),
+        ("f(&v, &(named){ .|", ["a", "b"]),
+        ("struct own v = { .one = { .|", ["deep"]),
+        ("struct own v = { .one.|", ["deep"]),
+        ("struct own v = { .many[1].|", ["deep"]),
+        ("struct own v = { .many = { { .|", ["deep"]),
+        ("struct own v = { .many = { [1] = { .|", ["deep"]),
+        ("struct own v[] = { { .aa = 1 }, { .|", ["aa", "bb", "one", "many"]),
+        ("struct own v[2] = { [1].a|", ["aa"]),
+        ("struct own v[2] = { .|", []),
+        ("struct own v = { { .|", []),
+        ("f(1, .|", []),
+        ("x.aa = 1; { .|", []),
+        (".|", []),
+        ("} int f(struct own x) { .|", []),
+        ("} struct own other = { .a|", ["aa"]),
+    ],
+)
+def test_the_members_that_an_initialiser_may_name_are_offered(code, expected):
+    assert texts(OWN.replace("HERE", code))[1] == expected
 
 
 def test_sections_without_a_target_are_those_of_the_table():

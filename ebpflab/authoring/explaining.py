@@ -129,6 +129,8 @@ def _counted(number: int, what: str) -> str:
 
 def _reading(place: Place, owner: CType, field: Field) -> tuple[str, tuple[str, ...]]:
     # The context's members as the context inspector says, the kernel's by a path, the cell's as they stand.
+    if place.kind == "member" and expressions.is_designator(place):
+        return "", ()
     if place.section and owner == expressions.context_type(place.section):
         return contexts.context(place.section).read(field.name.removeprefix("__data_loc_")), ()
     number, start, way = members.type_number(owner.base), None, field.name
@@ -210,8 +212,10 @@ def _usable(place: Place, name: str) -> list[Part]:
     known = allowed.calls([place.section]) if place.section else None
     if known is None:
         return []
-    yes = name in known.helpers or name in known.kfuncs
     program = attach_points.kind_of(place.section)
+    if name in known.unknown:
+        return [Note(f"whether {program} programs may call it, the kernel does not tell this process")]
+    yes = name in known.helpers or name in known.kfuncs
     return [Note(f"{'may' if yes else 'may not'} be called by {program} programs", "muted" if yes else "warning")]
 
 

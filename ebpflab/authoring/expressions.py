@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FAR = 400  # tokens of one expression
 _DEEPEST = 30
+_CLOSING = (")", "]", "}")
 # Where the source is among the arguments of a CO-RE read; all that follow are members, each of what the one before
 # reaches (libbpf: src/bpf_core_read.h).
 _READS = {
@@ -58,11 +59,15 @@ def owner(place: Place) -> CType | None:
     >>> owner(place_at('%%bpf\nint f(struct file *f) { f->', 31)).base
     'struct file'
     """
-    first = _Reader(place).start(place.at - 1)
+    reader, end = _Reader(place), place.at - 1
+    first = reader.start(end)
+    if reader.designates(first):
+        found = reader.steps(reader.initialised(first), first, end)
+        return found if found and not found.levels else None
     call = place.call
     if call and first in call.arguments and (begin := path(place, call)) is not None:
-        return _Reader(place).steps(begin, first, place.at - 1)
-    return _Reader(place).type(first, place.at - 1)
+        return reader.steps(begin, first, end)
+    return reader.type(first, end)
 
 
 def path(place: Place, call: Call) -> CType | None:
@@ -99,6 +104,18 @@ def root(place: Place) -> tuple[str, CType, str] | None:
     name = reader.code.text(first)
     found = reader.variable(name) if first < end and reader.code.text(first + 1) != "(" else None
     return (name, found, "".join(t.text for t in reader.code.tokens[first + 2 : end])) if found else None
+
+
+def is_designator(place: Place) -> bool:
+    r"""Tell whether a member is one that an initialiser names, which writes it.
+
+    Examples
+    --------
+    >>> is_designator(place_at("%%bpf\nstruct event e = { .pid", 29))
+    True
+    """
+    reader = _Reader(place)
+    return reader.designates(reader.start(place.at - 1))
 
 
 def type_of(place: Place, name: str) -> CType | None:
@@ -198,6 +215,45 @@ class _Reader:
             else:
                 break
         return found
+
+    def designates(self, at: int) -> bool:
+        # Whether a designator of an initialiser begins here: `{ .a`, `, [3]`.
+        return self.code.text(at) in (".", "[") and self.code.text(at - 1) in ("{", ",")
+
+    def initialised(self, at: int, depth: int = 0) -> CType | None:
+        # The type of what the braces around a token initialise: a declaration, `(struct x){`, a member, an element.
+        opened = self._opened(at)
+        if opened is None or depth > _DEEPEST:
+            return None
+        before = self.code.text(opened - 1)
+        if before == ")":
+            cast = self.code.begins.get(opened - 1)
+            if cast is None or not self._is_type(cast + 1) or self._heads(cast):
+                return None
+            return self.type(cast + 1, opened - 1)
+        if before == "=":
+            first = self.start(opened - 1)
+            if self.designates(first):
+                return self.steps(self.initialised(first, depth + 1), first, opened - 1)
+            return self.variable(self.code.text(first))
+        outer = self.initialised(opened, depth + 1) if before in ("{", ",") else None
+        return outer.point(-1) if outer and outer.levels else None
+
+    def _heads(self, at: int) -> bool:
+        # Whether a parenthesis belongs to what is in front of it, as that of a function does: no cast.
+        return self.code.kind(at - 1) == "word" and self.code.text(at - 1) != "return"
+
+    def _opened(self, at: int) -> int | None:
+        # The brace that a token is directly in.
+        at -= 1
+        for _ in range(_FAR):
+            word = self.code.text(at)
+            if word == "{":
+                return at
+            if word in ("", ";", "(", "[") or (word in _CLOSING and at not in self.code.begins):
+                return None
+            at = self.code.begins.get(at, at) - 1
+        return None
 
     def variable(self, name: str) -> CType | None:
         function, declared = self.place.function, self.place.variables.get(name)

@@ -6,6 +6,7 @@ Somebody is typing: nothing here may fail, whatever the text, and everything tak
 from __future__ import annotations
 
 import bisect
+import functools
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,7 @@ class Token(NamedTuple):
         return self.start + len(self.text)
 
 
+@functools.lru_cache(maxsize=4)  # a completion reads its cell for the place, and again for what is declared
 def tokens_of(text: str) -> tuple[Token, ...]:
     """Take C text apart; blanks are left out.
 
@@ -50,6 +52,21 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     ['ctx', '->', 'fil']
     """
     return tuple(Token(match.lastgroup or "", match[0], match.start()) for match in _TOKEN.finditer(text))
+
+
+def joined(tokens: tuple[Token, ...]) -> str:
+    """Put tokens together as a person would write them on one line.
+
+    Examples
+    --------
+    >>> joined(tokens_of("f(a ,* b)"))
+    'f(a, *b)'
+    """
+    pieces = list[str]()
+    for before, token in zip((None, *tokens), tokens, strict=False):
+        glued = before is None or token.text in ("(", ")", ",", ";", "[", "]") or before.text in ("(", "[", "*", "&")
+        pieces.append(token.text if glued and not (before and before.text == ",") else f" {token.text}")
+    return "".join(pieces).strip()
 
 
 @dataclass(frozen=True)

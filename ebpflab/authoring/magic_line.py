@@ -25,7 +25,9 @@ _VALUES = {
 }
 _SIZES = ("256KiB", "1MiB", "4MiB", "16MiB", "64MiB")
 _RINGS = ("BPF_MAP_TYPE_RINGBUF", "BPF_MAP_TYPE_PERF_EVENT_ARRAY")
-_FEATURES = ("program type", "map type", "helper", "kfunc", "attach")
+_FEATURES = ('"program type"', '"map type"', "helper", "kfunc", "attach")
+# Options of %bpf lines that take something of which there is no list.
+_FREE = frozenset(("--base", "--compare", "--depth", "--find", "--from", "--into", "--name", "--out", "--stub"))
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ def command(place: Place, notebook: Notebook) -> tuple[str, list[Item]]:
     name, *rest = before
     if rest[-1:] == ["--kind"]:
         kinds = _FEATURES if name == "features" else tuple(BY_KIND)
-        return last, [Item(kind, "kind") for kind in kinds if kind.startswith(last) and " " not in kind]
+        return last, [Item(kind, "kind") for kind in kinds if kind.startswith(last)]
+    if rest[-1:] == ["--lang"]:
+        return last, [Item(each, "value") for each in ("c", "python") if each.startswith(last)]
+    if rest and rest[-1] in _FREE:
+        return last, []
     if last.startswith("-"):
         return last, [Item(flag, "option") for flag in notebook.commands.get(name, ()) if flag.startswith(last)]
     if name == "stop":
@@ -170,4 +176,5 @@ _ARGUMENTS: dict[str, Callable[[str], list[Item]]] = {
     "type": _types,
     "bind": _types,
     "features": _features,
+    "helper": _features,
 }

@@ -44,8 +44,8 @@ class Place:
     ----------
     kind
         "line" (after ``%%bpf``), "command" (after ``%bpf``), "section" (in ``SEC("``), "member" (after ``->`` or
-        ``.``), "tag" (after ``struct``), "map" (after ``&``), "word", "include", "directive", or "nothing": a
-        comment, a string, a number.
+        ``.``, also that of ``{ .member =``), "tag" (after ``struct``), "map" (after ``&``), "word", "include",
+        "directive", or "nothing": a comment, a string, a number.
     fragment
         What of the word has been written: this is replaced. In a section or a line it is all up to the cursor.
     offset
@@ -182,8 +182,8 @@ def _after(text: str, offset: int, fragment: str) -> Place:
     at = source.code.index(offset - len(fragment))
     before = source.code.text(at - 1)
     if before in ("->", ".") and at:
-        number = source.code.kind(at - 2) in ("word", "mark") and source.code.text(at - 2) not in ("{", ",", "(")
-        return Place("member" if number else "nothing", fragment, offset, source)
+        follows = source.code.kind(at - 2) in ("word", "mark") and source.code.text(at - 2) != "("
+        return Place("member" if follows else "nothing", fragment, offset, source)
     if before in TAGS:
         return Place("tag", fragment, offset, source, before)
     if before == "&" and (source.code.kind(at - 2) == "mark" and source.code.text(at - 2) not in (")", "]", "&")):

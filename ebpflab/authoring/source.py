@@ -5,17 +5,19 @@ This is no compiler: it reads what is there, however unfinished, and leaves out 
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from .c_words import AROUND, BUILTIN, HEADS, STATEMENTS, TAGS
-from .lexer import Code, Token, is_program, tokens_of
+from .lexer import Code, is_program, joined, tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DEFINE = re.compile(r"[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)(\([^)\n]*\))?")
+_TYPE_BODY = re.compile(r"((?:struct|union)[ \t]+[A-Za-z_]\w*)[ \t]*(\**)[ \t]*(?:/[/*].*)?\Z", re.ASCII)
 _DEEPEST = 12  # structs in structs
 _SHORT = 12  # tokens of a declaration before its names
 
@@ -108,6 +110,7 @@ class Source:
         return found
 
 
+@functools.lru_cache(maxsize=4)  # help asks several times about the same cell; what a body declares is only added
 def read(text: str) -> Source:
     """Read the C of a cell.
 
@@ -122,6 +125,8 @@ def read(text: str) -> Source:
         if token.kind == "directive" and (found := _DEFINE.match(token.text)):
             source.macros[found[1]] = found[2] or ""
             source.places[found[1]] = (token.start, token.end)
+            if not found[2] and (type_ := _TYPE_BODY.match(token.text[found.end() :].strip())):
+                source.typedefs[found[1]] = CType(" ".join(type_[1].split()), len(type_[2]))
     _Reader(source).file()
     return source
 
@@ -155,9 +160,13 @@ class _Reader:
         return after
 
     def statements(self, at: int, end: int) -> Iterator[Declared]:
-        # What the statements of a body declare, blocks inside of it included.
+        # What the statements of a body declare, and the blocks inside of it that do not end before `end`.
         while at < end:
             if self.code.text(at) == "for" and self.code.text(at + 1) == "(":
+                body = self.code.ends[at + 1] + 1
+                if self._ends_before(body, end):
+                    at = self.code.ends[body] + 1
+                    continue
                 at += 2
             found, after = self._declaration(at, end, local=True)
             if not self.typedef:
@@ -169,7 +178,12 @@ class _Reader:
             if self.code.text(at) == "for":
                 return at if self.code.text(at - 1) != "for" else at + 1
             at += 1
-        return at + 1
+        return (self.code.ends[at] if self._ends_before(at, end) else at) + 1
+
+    def _ends_before(self, at: int, end: int) -> bool:
+        # Whether a block begins at this token and is closed before that one.
+        closed = self.code.ends.get(at, end) if self.code.text(at) == "{" else end
+        return closed < end and self.code.text(closed) == "}"
 
     def _declaration(self, at: int, end: int, *, local: bool = False) -> tuple[list[Declared], int]:
         # Declarations up to their semicolon, and the token behind it; none where something else stands.
@@ -192,7 +206,7 @@ class _Reader:
             if local and self.code.text(after) not in ("=", ";", ",", ":"):
                 return found, after
             self._map(base, name, begin, after)
-            text = f"{spelled} {_joined(self.code.tokens[at:after])}"
+            text = f"{spelled} {joined(self.code.tokens[at:after])}"
             found.append(Declared(name, type_, text, self.code.tokens[start].start, self.constant))
             while after < end and self.code.text(after) not in (",", ";") and not self._begins_program(after):
                 after = self._over(after, end)
@@ -209,7 +223,7 @@ class _Reader:
         short = self.code.tokens[begin : min(at, begin + _SHORT)]
         if any(token.text == "{" for token in short):
             return f"{self.code.text(begin)} {{...}}" if base.startswith("{") else base
-        return _joined(short)
+        return joined(short)
 
     def _specifier(self, at: int, end: int) -> tuple[str | None, int]:
         # The base type that a declaration starts with, None where it does not start with one.
@@ -307,7 +321,7 @@ class _Reader:
         if self.code.text(body) != "{":
             return self._behind(body, end)
         last = self.code.ends[body]
-        text = _joined(self.code.tokens[begin : closed + 1])
+        text = joined(self.code.tokens[begin : closed + 1])
         parameters = tuple(self._parameters(inner, closed))
         made = Function(name, section, head, returns, parameters, text, start, body, last)
         self.source.functions.append(made)
@@ -321,7 +335,7 @@ class _Reader:
             base, inner = self._specifier(at, after)
             if base is not None:
                 name, type_, _, start = self._declarator(base, inner, after)
-                text = _joined(self.code.tokens[at:after])
+                text = joined(self.code.tokens[at:after])
                 yield Declared(name or "", type_, text, self.code.tokens[min(start, after - 1)].start)
             at = after + 1
 
@@ -334,7 +348,7 @@ class _Reader:
             if self.code.text(i) in ("__uint", "__type", "__array", "__ulong") and self.code.text(i + 1) == "(":
                 last = self.code.ends[i + 1]
                 key = self.code.text(i + 2)
-                settings[key] = _joined(self.code.tokens[i + 4 : last])
+                settings[key] = joined(self.code.tokens[i + 4 : last])
                 if self.code.text(i) == "__type":
                     types[key] = type_name(self.source, i + 4, last)
         start, stop = self.code.tokens[begin].start, self.code.tokens[after - 1].end
@@ -383,12 +397,3 @@ def type_name(source: Source, at: int, end: int) -> CType:
         return CType(word if source.code.kind(at) == "word" and after >= end else "")
     stars = sum(source.code.text(i) in ("*", "[") for i in range(after, end))
     return CType(base, stars)
-
-
-def _joined(tokens: tuple[Token, ...]) -> str:
-    # As a person would write them on one line.
-    pieces = list[str]()
-    for before, token in zip((None, *tokens), tokens, strict=False):
-        glued = before is None or token.text in ("(", ")", ",", ";", "[", "]") or before.text in ("(", "[", "*", "&")
-        pieces.append(token.text if glued and not (before and before.text == ",") else f" {token.text}")
-    return "".join(pieces).strip()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import functools
 import inspect
+import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..authoring import Item
 
-_NAME = "ebpflab"  # of the matcher, and of the mark on what stands in for do_inspect
+_NAME = "ebpflab"  # of the matcher
 _FIRST = 100  # before IPython's own matchers, which would take C for Python
 _WIDEST = 40  # characters of a type in a list of completions
 _TYPED = ("field", "variable")  # whose C type says more than what they are
@@ -40,16 +42,24 @@ def register(shell: Any) -> None:
     shell.Completer.custom_matchers.append(_matcher)
     kernel = getattr(shell, "kernel", None)  # none in a terminal
     if kernel is not None:
+        before = vars(kernel).get("do_inspect")  # of another extension, if there is one
         kernel.do_inspect = _inspector(shell, kernel.do_inspect)
+        kernel.do_inspect.before = before
 
 
 def unregister(shell: Any) -> None:
     """Leave the shell as it was before :func:`register`."""
     matchers = shell.Completer.custom_matchers
     matchers[:] = [each for each in matchers if getattr(each, "matcher_identifier", None) != _NAME]
-    kernel = getattr(shell, "kernel", None)
-    if kernel is not None and getattr(vars(kernel).get("do_inspect"), "of", None) == _NAME:
+    kernel: Any = getattr(shell, "kernel", None)
+    ours = None if kernel is None else vars(kernel).get("do_inspect")
+    if ours is None or getattr(ours, "ebpflab", None) is not ours:
+        return
+    before = getattr(ours, "before", None)
+    if before is None:
         del kernel.do_inspect  # the method of its class shows again
+    else:
+        kernel.do_inspect = before
 
 
 @context_matcher(priority=_FIRST, identifier=_NAME)  # type: ignore[untyped-decorator]
@@ -107,12 +117,17 @@ def _options(name: str) -> tuple[str, ...]:
 
 
 _asking = threading.Lock()
+_slips: list[None] = []
 
 
 def _ask_later() -> None:
     # What the verifier allows is asked beside the notebook's own work; the next completion will know.
-    if _asking.acquire(blocking=False):
+    if not _asking.acquire(blocking=False):
+        return
+    try:
         threading.Thread(target=_ask, name="ebpflab-ask", daemon=True).start()
+    except RuntimeError:  # the system has no thread to give: the next completion tries again
+        _asking.release()
 
 
 def _ask() -> None:
@@ -120,8 +135,21 @@ def _ask() -> None:
         authoring.ask()
     except (EbpflabError, OSError):
         return  # no BTF, no privileges: then all helpers are offered
+    except Exception:  # a bug, which is told, but once: somebody is typing
+        if not _slips:
+            logging.getLogger("ebpflab").exception("what programs may call could not be asked; all helpers are offered")
+        _slips.append(None)
     finally:
         _asking.release()
+
+
+def _forked() -> None:
+    # The thread that would release the lock is not in the child.
+    global _asking
+    _asking = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _inspector(shell: Any, original: Any) -> Any:
@@ -135,5 +163,5 @@ def _inspector(shell: Any, original: Any) -> Any:
             data["text/html"] = found.html
         return {"status": "ok", "data": data, "metadata": {}, "found": found is not None}
 
-    do_inspect.of = _NAME  # type: ignore[attr-defined]
+    do_inspect.ebpflab = do_inspect  # type: ignore[attr-defined] # the mark: a wrapper that copies it is not marked
     return do_inspect

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
+import shutil
 import statistics
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +17,7 @@ import cells
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from IPython.core.completer import CompletionContext
 
 from ebpflab import authoring
 from ebpflab.authoring import allowed, names
@@ -19,7 +25,9 @@ from ebpflab.authoring.members import members
 from ebpflab.authoring.source import CType, read
 from ebpflab.cell import Cell
 from ebpflab.compile import compile_cell
+from ebpflab.errors import PrivilegeError
 from ebpflab.inspectors.kernel import tracefs_path
+from ebpflab.jupyter import completion
 
 TRACEFS = tracefs_path()
 
@@ -233,6 +241,141 @@ def test_helpers_are_those_that_the_verifier_allows_and_are_kept_on_disk(monkeyp
         monkeypatch.setattr(allowed, "_known", {})  # as in another process: read from disk
 
 
+XDP = 'SEC("xdp") int f(struct xdp_md *ctx) { '
+TOLD = f"""
+from ebpflab import authoring
+
+authoring.ask(["xdp"])
+cell = '%%bpf\\n{XDP}'
+print([item.text for item in authoring.complete(cell + "bpf_xdp_adj", len(cell) + 11).items])
+for name in ("bpf_xdp_adjust_head", "bpf_skb_store_bytes"):
+    print(authoring.explain(cell + name, len(cell)).text.splitlines()[-1].strip())
+"""
+
+
+@pytest.mark.parametrize("privileged", [True, False])
+def test_what_the_kernel_does_not_tell_is_offered_and_not_called_allowed(privileged, tmp_path):
+    command = [sys.executable, "-c", TOLD]
+    if not privileged:
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv (util-linux) is not installed")
+        command = ["setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", *command]
+    environment = cells.environment(EBPFLAB_CACHE=str(tmp_path))
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    completed, adjust, store = run.stdout.splitlines()
+    assert "'bpf_xdp_adjust_head'" in completed
+    untold = "whether xdp programs may call it, the kernel does not tell this process"
+    assert adjust == ("may be called by xdp programs" if privileged else untold)
+    assert store == ("may not be called by xdp programs" if privileged else untold)
+
+
+def typed(*programs):
+    """Complete the first word of these programs as IPython does, and wait for what that asks of the kernel."""
+    cell = "%%bpf\n" + " ".join(programs) + "bpf_"
+    completion._matcher(CompletionContext("", cell, len(cell.split("\n")[1]), 1, 500))
+    for thread in threading.enumerate():
+        if thread.name == "ebpflab-ask":
+            thread.join(30)
+
+
+@pytest.fixture
+def nothing_known(monkeypatch, tmp_path):
+    """As in a new process with an empty cache."""
+    monkeypatch.setenv("EBPFLAB_CACHE", str(tmp_path))
+    for name, empty in (("_known", {}), ("_asked", set()), ("_wanted", {})):
+        monkeypatch.setattr(allowed, name, empty)
+    monkeypatch.setattr(completion, "_slips", [])
+
+
+# In a function that both programs may call.
+BOTH = 'SEC("xdp") int f(void *c) { return 0; } SEC("tc") int g(void *c) { return 0; } static int h(void) { '
+
+
+@pytest.mark.usefixtures("nothing_known")
+def test_a_type_that_cannot_be_asked_about_is_asked_once_and_keeps_no_other_waiting(monkeypatch):
+    asked, real = [], allowed._probed
+
+    def refused(program_type):
+        asked.append(program_type)
+        if program_type == "xdp":
+            raise PrivilegeError("this process may not", cause="no capability")
+        return real(program_type)
+
+    monkeypatch.setattr(allowed, "_probed", refused)
+    for _ in range(31):
+        typed(BOTH)
+    assert sorted(asked) == ["sched_cls", "xdp"]
+    assert not authoring.wanted()
+    assert "bpf_skb_store_bytes" in allowed.calls(["tc"]).helpers
+    with pytest.raises(PrivilegeError):
+        authoring.ask(["xdp"])  # whoever asks for it is told
+
+
+@pytest.mark.usefixtures("nothing_known")
+def test_a_bug_while_asking_is_told_once(monkeypatch, caplog):
+    asked = []
+
+    def slip(program_type):
+        asked.append(program_type)
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(allowed, "_probed", slip)
+    with caplog.at_level(logging.ERROR, "ebpflab"):
+        for _ in range(31):
+            typed(BOTH)
+    assert sorted(asked) == ["sched_cls", "xdp"]
+    (told,) = [record for record in caplog.records if record.name == "ebpflab"]
+    assert "a bug" in str(told.exc_info[1])
+
+
+@pytest.mark.usefixtures("nothing_known")
+def test_where_no_thread_can_be_started_the_next_completion_tries_again(monkeypatch):
+    def full(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        typed(XDP)
+    assert allowed.calls(["xdp"]) is None
+    typed(XDP)
+    assert "bpf_xdp_adjust_head" in allowed.calls(["xdp"]).helpers
+
+
+FORKED = """
+import os, sys, threading, time
+from ebpflab.authoring import allowed
+from ebpflab.jupyter import completion
+
+real, begun = allowed._probed, threading.Event()
+
+def slow(_type):
+    begun.set()
+    time.sleep(600)
+
+allowed._probed = slow
+allowed.calls(["xdp"])
+completion._ask_later()
+begun.wait()
+child = os.fork()
+if child:
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+allowed._probed = real
+for _ in range(300):
+    if known := allowed.calls(["xdp"]):
+        os._exit(7 if "bpf_xdp_adjust_head" in known.helpers else 3)
+    if allowed.wanted():
+        completion._ask_later()
+    time.sleep(0.1)
+os._exit(5)
+"""
+
+
+def test_a_child_forked_while_the_kernel_is_asked_asks_for_itself(tmp_path):
+    run = cells.python(FORKED, env=cells.environment(EBPFLAB_CACHE=str(tmp_path)))
+    assert (run.returncode, run.stderr) == (7, "")
+
+
 WARM = {
     "fields": ("ctx->|", OPENAT),
     "members": ("t->|", OPENAT),
@@ -394,6 +537,24 @@ def test_a_front_end_is_told_what_to_replace_by_what(ipykernel, piece, replaced,
     assert all(text.startswith(fragment) for text in matches), "no names of Python among them"
 
 
+def test_helpers_are_offered_to_the_question_about_them():
+    assert "bpf_ringbuf_reserve" in offered("%bpf helper bpf_ringb|", "HERE")
+    assert all(name.startswith("bpf_ringb") for name in offered("%bpf helper bpf_ringb|", "HERE"))
+
+
+def test_members_of_a_kernel_struct_are_offered_and_explained_in_its_initialiser():
+    written = 'SEC(".struct_ops") struct tcp_congestion_ops own = { .ini|t = (void *)1 };'
+    assert offered(written, "%%bpf\nHERE") == ["init"]
+    said = explained(written, "%%bpf\nHERE")
+    assert "member of struct tcp_congestion_ops" in said
+    assert "BPF_CORE_READ" not in said, "it is written there"
+    assert "BPF_CORE_READ" in explained("struct tcp_congestion_ops *o; o->ini|t", "%%bpf\nint f() { HERE")
+
+
+def test_a_macro_that_stands_for_a_struct_has_its_members():
+    assert "comm" in alone("#define T struct task_struct\nint f() { T *t = 0; t->|")
+
+
 def test_options_and_commands_are_completed_on_the_line_of_the_magic(ipykernel):
     assert answer(ipykernel, "%%bpf x --eng|\nint y;", "HERE") == ("--eng", ["--engine"])
     fragment, matches = answer(ipykernel, "import os\n%bpf |", "HERE")
@@ -450,6 +611,35 @@ def test_registering_again_changes_nothing_and_unregistering_restores_the_kernel
     finally:
         ipykernel.run("completion.register(get_ipython())")
     assert "filename" in answer(ipykernel, "ctx->|")[1]
+
+
+def test_what_another_extension_put_in_place_of_the_help_is_put_back(ipykernel):
+    put = "get_ipython().kernel.do_inspect is other"
+    ipykernel.run(
+        "completion.unregister(get_ipython())\n"
+        "inspect_as_ever = get_ipython().kernel.do_inspect\n"
+        "def other(*arguments): return inspect_as_ever(*arguments)\n"
+        "get_ipython().kernel.do_inspect = other"
+    )
+    try:
+        assert ipykernel.value(put) == "True"
+        ipykernel.run("completion.register(get_ipython())\ncompletion.register(get_ipython())")
+        assert ipykernel.value(put) == "False"
+        assert ipykernel.inspect("print", 3)["found"]
+        ipykernel.run("completion.unregister(get_ipython())\ncompletion.unregister(get_ipython())")
+        assert ipykernel.value(put) == "True"
+        ipykernel.run(
+            "import functools\n"
+            "completion.register(get_ipython())\n"
+            "@functools.wraps(get_ipython().kernel.do_inspect)\n"
+            "def other(*arguments): return inspect_as_ever(*arguments)\n"
+            "get_ipython().kernel.do_inspect = other\n"
+            "completion.unregister(get_ipython())"
+        )
+        assert ipykernel.value(put) == "True", "what was put over ours is not ours to take away"
+    finally:
+        ipykernel.run("del get_ipython().kernel.do_inspect\ncompletion.register(get_ipython())")
+    assert ipykernel.inspect("print", 3)["found"]
 
 
 def test_completing_prints_nothing_and_leaves_no_program_behind(ipykernel):
