@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 import small_kernel
 
-from ebpflab.errors import CellError, KernelSupportError
+from ebpflab.errors import CellError
 from ebpflab.inspectors import types
+from ebpflab.inspectors.templating import template
 from ebpflab.jupyter import widgets
 from ebpflab.jupyter.widgets import HookSearch, TypeTree, hook_search, type_tree
 
@@ -96,31 +98,95 @@ def test_what_cannot_be_used_says_why_and_is_dimmed(machine: small_kernel.Machin
     assert "cannot be used now: this kernel was built without kprobes" in words(widget.detail.value)
 
 
-@pytest.mark.usefixtures("machine")
-def test_the_button_hands_the_section_over_and_only_when_a_row_is_chosen() -> None:
-    asked: list[str] = []
-    widget = hook_search("sched_switch", on_template=asked.append)
-    assert widget.put in widget.box.children
-    assert widget.put.disabled
-    widget.put.click()
-    widget.rows.index = 2
-    assert not widget.put.disabled
-    widget.put.click()
-    assert asked == ["tp_btf/sched_switch"]
-    assert hook_search("sched_switch").put not in hook_search("sched_switch").box.children
+def program_line(widget: HookSearch) -> str:
+    """Return the first line of the cell that is shown."""
+    return str(widget.cell.value).partition("\n")[0]
 
 
 @pytest.mark.usefixtures("machine")
-def test_an_error_of_the_template_is_shown_below() -> None:
-    def refuse(_section: str) -> None:
-        raise KernelSupportError("no template for <this>", hint="try another")
-
-    widget = hook_search("sched_switch", on_template=refuse)
+def test_the_button_shows_the_cell_of_the_row_to_be_copied() -> None:
+    widget = hook_search("sched_switch", "tracepoint")
+    assert widget.show.disabled
+    widget.show.click()
+    assert widget.cell.value == ""
+    assert hidden(widget)
     widget.rows.index = 0
-    widget.put.click()
-    assert "no template for <this>" in words(widget.detail.value)
-    assert "<this>" not in widget.detail.value
-    assert "no template for <this>" in repr(widget)
+    assert hidden(widget)
+    widget.show.click()
+    assert widget.cell.value == template("tp/sched/sched_switch").cell.rstrip("\n")
+    assert not hidden(widget)
+    assert not widget.cell.disabled  # a browser may not let one copy from a field that is
+    assert "run: %bpf template tp/sched/sched_switch" in words(widget.hint.value)
+    assert "prev_comm" in words(widget.detail.value)
+    for text in (repr(widget), words(widget._repr_mimebundle_()["text/html"])):
+        assert 'SEC("tp/sched/sched_switch")' in text
+    widget.pattern.value = "sched"
+    assert hidden(widget)
+    assert widget.cell.value == ""
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_button_can_be_clicked_only_when_all_is_said_of_the_row() -> None:
+    # Kernels with subshells may answer the click while the choice is still being answered in another thread.
+    widget = hook_search("sched_switch", "tracepoint")
+    widget.show.observe(lambda change: change["new"] or widget.show.click(), "disabled")
+    widget.rows.index = 0
+    assert widget.cell.value
+    assert not hidden(widget)
+    assert "prev_comm" in words(widget.detail.value)
+
+
+def hidden(widget: HookSearch) -> bool:
+    assert widget.cell.layout.display == widget.insert.layout.display
+    return bool(widget.cell.layout.display == "none")
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("kind", "name", "target"),
+    [
+        ("perf_event", "page-faults", "on_sample=page-faults"),
+        ("netfilter", "ipv6:forward", "on_packet=ipv6:forward"),
+        ("xdp", "lo", "on_packet=lo"),
+        ("tc", "lo", "on_packet=lo"),
+        ("socket_filter", "lo", "on_packet=lo"),
+    ],
+)
+def test_the_cell_is_that_of_the_row_where_several_share_a_section(kind: str, name: str, target: str) -> None:
+    widget = hook_search(kind=kind)
+    widget.rows.index = widget.frame["name"].tolist().index(name)
+    widget.show.click()
+    words = shlex.split(program_line(widget))
+    assert words[-2:] == ["--attach", target]
+    assert f"%bpf template {widget.section}:{name}" in unescape(widget.hint.value)
+
+
+@pytest.mark.parametrize("kind", ["cgroup_device", "cgroup_skb", "lsm_cgroup"])
+def test_the_cell_attaches_to_the_cgroup_of_the_row_whatever_its_name(machine: small_kernel.Machine, kind: str) -> None:
+    (machine.cgroup2 / "it's my slice").mkdir()
+    widget = hook_search(kind=kind)
+    widget.rows.index = widget.frame["name"].tolist().index("/it's my slice")
+    widget.show.click()
+    words = shlex.split(program_line(widget))
+    assert words[-2] == "--attach"
+    assert words[-1].endswith("=/it's my slice")
+
+
+def test_a_hook_that_no_template_has_says_so_and_offers_no_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(small_kernel.STRUCTS, "bpf_struct_ops_other_ops", ("common", "data"))
+    small_kernel.make(tmp_path, monkeypatch)
+    widget = hook_search("_ops", "struct_ops")
+    names = widget.frame["name"].tolist()
+    widget.rows.index = names.index("tcp_congestion_ops")
+    widget.show.click()
+    assert "struct tcp_congestion_ops" in widget.cell.value
+    widget.rows.index = names.index("other_ops")
+    widget.show.click()
+    assert "only template of struct_ops is for tcp_congestion_ops" in words(widget.detail.value)
+    assert "only template of struct_ops is for tcp_congestion_ops" in repr(widget)
+    assert hidden(widget)
 
 
 @pytest.mark.usefixtures("machine")
@@ -130,23 +196,48 @@ def test_a_wrong_pattern_is_said_and_the_rows_stay() -> None:
     widget.pattern.value = "/(/"
     assert "is not a regular expression" in words(widget.status.value)
     assert lines(widget) == before
-    widget.kind.value = "usdt"
-    widget.pattern.value = "x"
-    assert "has to name a binary" in words(widget.status.value)
-    widget.kind.value = ""
+    assert ".ebpflab-list select" in widget.status.value  # the letters of the list
+    for page in (repr(widget), words(widget._repr_mimebundle_()["text/html"])):
+        assert "is not a regular expression" in page
+        assert "tp/sched/sched_switch" in page
     widget.pattern.value = "sched_switch"
     assert "3 hooks" in words(widget.status.value)
+    assert "is not a regular expression" not in repr(widget)
     with pytest.raises(CellError, match="cannot be searched by kind"):
         hook_search("x", "kprobes")
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("kind", ["uprobe", "usdt"])
+def test_what_another_kind_had_goes_when_the_search_of_this_one_fails(kind: str) -> None:
+    widget = hook_search(kind="ksyscall")
+    assert lines(widget)
+    widget.rows.index = 0
+    widget.show.click()
+    assert widget.cell.value
+    widget.kind.value = kind
+    assert lines(widget) == []
+    assert len(widget.frame) == 0
+    assert widget.section is None
+    assert widget.show.disabled
+    widget.show.click()
+    assert widget.cell.value == ""
+    for page in (words(widget.status.value), repr(widget), words(widget._repr_mimebundle_()["text/html"])):
+        assert f"a search for {kind} has to name a binary" in page
+        assert "ksyscall" not in page
+        assert "0 hooks" not in page
+    widget.kind.value = "ksyscall"
+    assert lines(widget)
+    assert "has to name a binary" not in repr(widget)
 
 
 def test_a_kind_that_cannot_be_read_is_a_row_that_cannot_be_put(
     machine: small_kernel.Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ebpflab.inspectors.tracefs.tracefs_path", lambda: None)
-    widget = hook_search(kind="tracepoint", on_template=lambda _: None)
+    widget = hook_search(kind="tracepoint")
     widget.rows.index = 0
-    assert widget.put.disabled
+    assert widget.show.disabled
     assert "mount -t tracefs" in words(widget.detail.value)
     assert machine.root.exists()
 
@@ -225,6 +316,11 @@ def test_a_row_opens_and_closes_and_shows_how_to_read_it(tree: TypeTree) -> None
     assert tree.info.path("shape.name").c() in unescape(re.sub(r"<[^>]*>", "", tree.detail.value))
     button(tree, "shape").click()
     assert labels(tree) == before
+
+
+def test_one_byte_is_not_bytes(tree: TypeTree) -> None:
+    assert button(tree, "a").description.endswith("  s8  at 32, 1 byte")
+    assert button(tree, "c").description.endswith("  s16  at 34, 2 bytes")
 
 
 def test_what_is_behind_a_pointer_is_marked_and_opened_when_asked(tree: TypeTree) -> None:

@@ -130,7 +130,7 @@ def _hooks(rest: str) -> Any:
         return questions.ask("hooks", rest)
     from .widgets import hook_search
 
-    return hook_search(on_template=_put_below)
+    return hook_search()
 
 
 def _type(rest: str) -> Any:
@@ -150,10 +150,6 @@ def _template(rest: str) -> Any:
     if "--show" not in rest.split():
         _next_cell(made)
     return made
-
-
-def _put_below(section: str) -> None:
-    _next_cell(questions.ask("template", section))
 
 
 def _next_cell(template: Any) -> None:

@@ -1,79 +1,36 @@
 """Two widgets of ipywidgets' own controls: a search for hooks, and the tree of a type.
 
-Each has a text and an HTML twin of what it shows, for terminals and for notebooks that are looked at without a kernel.
+Each has a text and an HTML twin of what it shows; see :mod:`ebpflab.jupyter.panel`.
 """
 
 from __future__ import annotations
 
 import itertools
+import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-import ipywidgets
 
 import ebpflab
 
 from .. import formatting
 from ..errors import EbpflabError
 from ..inspectors import search
+from ..inspectors.templating import template
 from ..inspectors.types import members
+from ..program_types import parse_section
+from .panel import BLANK, STYLE, Panel, counted, ui
 
 if TYPE_CHECKING:
+    from ..inspectors.templating import Template
     from ..inspectors.types import TypeInfo
     from ..inspectors.types.members import Member
 
-ui: Any = ipywidgets  # its functions have no types
 _SHOWN = 50
 _CHUNK = 40  # members that are shown at once, since each is a control of the browser
-_BLANK = "\N{NO-BREAK SPACE}"  # others run together in a list
+_TALLEST = 16  # lines of a cell that are shown at once
 _numbers = itertools.count()
-_STYLE = """<style>
-.ebpflab-list select, .ebpflab-tree button.jupyter-button {
-  font: 12px/1.5 var(--jp-code-font-family, monospace);
-  color: var(--jp-content-font-color1, inherit);
-}
-.ebpflab-list select { background: var(--jp-layout-color1, transparent) }
-.ebpflab-tree button.jupyter-button {
-  height: auto; padding-top: 0; padding-bottom: 0; text-align: left; white-space: pre; background: transparent;
-}
-.ebpflab-tree button.jupyter-button:hover, .ebpflab-tree button.jupyter-button:focus {
-  background: var(--jp-layout-color2, rgba(128, 128, 128, .12));
-}
-</style>"""
-
-
-class Panel:
-    """What both widgets are: controls in a box, details below, and the same in text and HTML.
-
-    Attributes
-    ----------
-    box
-        The whole, to put into a layout of one's own.
-    detail
-        What is said of the choice, as HTML.
-    """
-
-    box: Any
-    detail: Any
-    _said: tuple[Any, ...] = ()
-
-    def __repr__(self) -> str:
-        return "\n".join([formatting.text(self._document()), *(_text(each) for each in self._said)])
-
-    def _repr_mimebundle_(self, **more: Any) -> Any:
-        data = self.box._repr_mimebundle_(**more) or {}
-        page = formatting.html(self._document()) + self.detail.value
-        return {**data, "text/plain": repr(self), "text/html": page}
-
-    def _document(self) -> list[formatting.Part]:
-        raise NotImplementedError
-
-    def _say(self, *shown: Any) -> None:
-        # Anything that shows itself: a context, a path, an error, one part of a document.
-        self._said = shown
-        self.detail.value = "".join(_html(each) for each in shown)
 
 
 class HookSearch(Panel):
@@ -81,36 +38,51 @@ class HookSearch(Panel):
 
     Attributes
     ----------
-    pattern, kind, rows, put
+    pattern, kind, rows, show
         The controls: what is looked for, of which kind, the first 50 rows, and the button for a cell.
+    cell
+        A cell for the chosen hook, to be changed and copied; hidden until it is asked for.
+    insert
+        The button that puts the cell into the notebook; only our extension of JupyterLab shows it, and does that.
     status
         How many there are, as HTML.
     frame
         Everything that was found.
     """
 
-    def __init__(self, pattern: str, kind: str | None, on_template: Callable[[str], object] | None) -> None:
+    def __init__(self, pattern: str, kind: str | None) -> None:
         kinds = [("all kinds", ""), *((each, each) for each in search.kinds())]
         wide = {"layout": ui.Layout(width="auto"), "style": {"description_width": "4em"}}
         self.pattern = ui.Text(pattern, description="Find", placeholder="a part of a name, a glob*, or /regex/", **wide)
         self.kind = ui.Dropdown(options=kinds, value=kind or "", description="Kind", style=wide["style"])
         self.rows = ui.Select(options=[], rows=12, description="Hooks", **wide)
-        self.status, self.detail = ui.HTML(), ui.HTML()
-        self.put = ui.Button(description="Put a cell below", icon="plus", disabled=True, tooltip="a cell for this hook")
+        self.status, self.detail, self.hint = ui.HTML(), ui.HTML(), ui.HTML()
+        self.show = ui.Button(description="Show its cell", icon="code", disabled=True, tooltip="a cell for this hook")
+        self.cell = ui.Textarea(description="Cell", layout=ui.Layout(width="auto", height="auto"), style=wide["style"])
+        self.insert = ui.Button(description="Put it below", icon="plus", tooltip="put it into the notebook as a cell")
+        row = {"flex_flow": "row wrap", "align_items": "center"}
+        buttons = ui.HBox([self.show, self.insert, self.hint], layout=row)
+        made = ui.VBox([buttons, self.cell])
         self.frame: Any = None
         self.milliseconds = 0.0
-        self._on_template = on_template
+        self._error: EbpflabError | None = None
+        self._about: list[Any] = []
+        self._kind = self.kind.value
+        self._style = STYLE
         self._class = f"ebpflab-hooks-{next(_numbers)}"
-        self.rows.add_class("ebpflab-list")
+        for control, name in ((self.rows, "list"), (self.cell, "cell"), (self.insert, "insert"), (made, "made")):
+            control.add_class(f"ebpflab-{name}")
         self.rows.add_class(self._class)
-        head = ui.HBox([self.pattern, self.kind], layout=ui.Layout(flex_flow="row wrap"))
-        buttons = [self.put] if on_template else []
-        self.box = ui.VBox([head, self.status, self.rows, *buttons, self.detail])
+        head = ui.HBox([self.pattern, self.kind], layout=row)
+        self.box = ui.VBox([head, self.status, self.rows, made, self.detail])
         self.search()
-        self.pattern.observe(lambda _: self.search(), "value")
-        self.kind.observe(lambda _: self.search(), "value")
+        self._listen()
+
+    def _listen(self) -> None:
+        for control in (self.pattern, self.kind):
+            control.observe(lambda _: self.search(), "value")
         self.rows.observe(lambda _: self._choose(), "index")
-        self.put.on_click(lambda _: self._put())
+        self.show.on_click(lambda _: self._show())
 
     @property
     def section(self) -> str | None:
@@ -118,48 +90,75 @@ class HookSearch(Panel):
         return None if self.rows.index is None else str(self.frame["section"].iloc[self.rows.index])
 
     def search(self) -> None:
-        """Look again, and show the first rows; what is wrong with a pattern is said in their place."""
+        """Look again, and show the first rows; what is wrong with a pattern is said above them."""
         start = time.perf_counter()
+        self._error = None
         try:
             frame = ebpflab.hooks(self.pattern.value, self.kind.value or None)
         except EbpflabError as error:
-            # Half a pattern is no reason to take away what the whole one before it has found.
-            self.status.value = formatting.error_html(error)
+            self._error = error
+            # Half a pattern is no reason to take away what the whole one before it has found; another kind is.
+            if self.kind.value != self._kind:
+                self._list(self.frame.head(0))
+            self.status.value = formatting.error_html(error) + self._style
             return
         self.milliseconds = (time.perf_counter() - start) * 1000
-        self.frame = frame
+        self._list(frame)
+        self.status.value = formatting.html([self._head()]) + self._style
+
+    def _list(self, frame: Any) -> None:
+        self.frame, self._kind = frame, self.kind.value
         shown = frame.head(_SHOWN)
         with self.rows.hold_trait_notifications():
             # A new list chooses its first row; nothing is chosen before somebody does.
             self.rows.options = list(zip(_lines(shown), range(len(shown)), strict=True))
             self.rows.index = None
-        self.status.value = formatting.html([self._head()]) + _STYLE + self._dimmed(shown["available"].tolist())
+        self._style = STYLE + self._dimmed(shown["available"].tolist())
         self._choose()
 
     def _choose(self) -> None:
         section = self.section
-        self.put.disabled = section is None
+        self.show.disabled = True
+        self._offer("", "")
         if section is None:
-            self._say(*([formatting.Note("choose a hook to see its context")] if len(self.frame) else []))
+            self._tell(*([formatting.Note("choose a hook to see its context")] if len(self.frame) else []))
             return
         row = self.frame.iloc[self.rows.index]
         refused = [] if row["available"] else [formatting.Note(row["why"], "warning", "cannot be used now")]
         if row["name"] == "*":
-            self.put.disabled = True
-            self._say(*refused)
+            self._tell(*refused)
             return
         try:
-            self._say(*refused, ebpflab.context(section))
+            self._tell(*refused, ebpflab.context(section))
         except EbpflabError as error:
-            self._say(*refused, error)
+            self._tell(*refused, error)
+        self.show.disabled = False  # last: a click may be answered by another thread, a subshell of the kernel
 
-    def _put(self) -> None:
-        if self._on_template is None or self.section is None:
+    def _tell(self, *about: Any) -> None:
+        # What is said of a hook, with or without its cell.
+        self._about = list(about)
+        self._say(*about)
+
+    def _show(self) -> None:
+        if self.show.disabled:
             return
+        row = self.frame.iloc[self.rows.index]
         try:
-            self._on_template(self.section)
+            made, hook = _cell_of(row["section"], row["name"])
         except EbpflabError as error:
-            self._say(error)
+            self._offer("", "")
+            self._say(error, *self._about)
+            return
+        again = f", or run: %bpf template {shlex.quote(hook)}" if hook else ""
+        self._offer(made.cell, f"copy it into a new cell{again}")
+        self._say(*(formatting.Note(note, label="note") for note in made.notes), *self._about)
+
+    def _offer(self, cell: str, hint: str) -> None:
+        self.cell.value = cell.rstrip("\n")
+        self.cell.rows = min(cell.count("\n") + 1, _TALLEST)
+        self.hint.value = formatting.html([formatting.Note(hint)]) if hint else ""
+        for control in (self.cell, self.insert):
+            control.layout.display = None if cell else "none"
 
     def _dimmed(self, available: list[bool]) -> str:
         # An option has no class of its own, but a place.
@@ -169,25 +168,24 @@ class HookSearch(Panel):
     def _head(self) -> formatting.Head:
         count = len(self.frame)
         shown = f", the first {_SHOWN} shown" if count > _SHOWN else ""
-        title = f"{count:,} hook{'' if count == 1 else 's'}"
-        return formatting.Head(title, detail=f"{formatting.milliseconds(self.milliseconds)}{shown}")
+        return formatting.Head(counted(count, "hook"), detail=f"{formatting.milliseconds(self.milliseconds)}{shown}")
 
     def _document(self) -> list[formatting.Part]:
+        if self._error is not None and not len(self.frame):
+            return formatting.error_document(self._error)
+        error = formatting.error_document(self._error) if self._error is not None else []
         table = [formatting.frame_table(self.frame, rows=_SHOWN)] if len(self.frame) else []
-        return [self._head(), *table]
+        cell = [formatting.Code(self.cell.value, "cell", "c")] if self.cell.value else []
+        return [*error, self._head(), *table, *cell]
 
 
-def hook_search(
-    pattern: str = "", kind: str | None = None, on_template: Callable[[str], object] | None = None
-) -> HookSearch:
+def hook_search(pattern: str = "", kind: str | None = None) -> HookSearch:
     """Return a widget that searches the hooks of this machine at every key.
 
     Parameters
     ----------
     pattern, kind
         What to begin with; see :func:`ebpflab.hooks`.
-    on_template
-        Called with the section of the chosen hook by the button for a cell; without it there is no such button.
 
     Raises
     ------
@@ -200,17 +198,21 @@ def hook_search(
     'syscalls:sys_enter_openat'
     """
     ebpflab.hooks(pattern, kind)  # a mistake in the call is an error of the caller's, not a note in the widget
-    return HookSearch(pattern, kind, on_template)
+    return HookSearch(pattern, kind)
 
 
-def _text(shown: Any) -> str:
-    if isinstance(shown, formatting.Part):
-        return formatting.text([shown])
-    return str(shown) if isinstance(shown, EbpflabError) else repr(shown)
-
-
-def _html(shown: Any) -> str:
-    return formatting.html([shown]) if isinstance(shown, formatting.Part) else str(shown._repr_html_())
+def _cell_of(written: str, name: str) -> tuple[Template, str]:
+    # A cell for the hook of a row, and what %bpf template takes for the same; several hooks may share a section.
+    section = parse_section(written)
+    takes_target = f"{section.prefix}+" in section.type.sections
+    if section.target or not takes_target:
+        hook = written if section.target else f"{written}:{name}"
+        return template(hook), hook
+    # What follows these sections is no name of the list: a member of struct_ops, a hook of lsm_cgroup.
+    made = template(written)
+    if made.targets:
+        return replace(made, targets=dict.fromkeys(made.targets, name)), ""
+    return (made, written) if name in made.source else (template(f"{written}/{name}"), "")
 
 
 def _lines(frame: Any) -> list[str]:
@@ -221,7 +223,7 @@ def _lines(frame: Any) -> list[str]:
         f"{kind.ljust(kinds)}  {name.ljust(min(names, 48))}  {f'not now: {why}' if why else section}"
         for kind, name, section, why in cells
     )
-    return [line.replace(" ", _BLANK) for line in lines]
+    return [line.replace(" ", BLANK) for line in lines]
 
 
 @dataclass
@@ -267,7 +269,7 @@ class TypeTree(Panel):
         self._rows = self._level(info.expand(), 0, [])
         self._refresh()
         self._show_found([])
-        title = ui.HTML(_STYLE + formatting.html([self._head()]))
+        title = ui.HTML(STYLE + formatting.html([self._head()]))
         self.box = ui.VBox([title, ui.HBox([self.find, self.depth]), self.status, self.found, self.tree, self.detail])
         self.find.observe(lambda _: self.search(), "value")
         self.depth.observe(lambda _: self.search(), "value")
@@ -288,7 +290,7 @@ class TypeTree(Panel):
         taken = formatting.milliseconds((time.perf_counter() - start) * 1000)
         self._show_found(list(zip(frame["path"], frame["type"], frame["dereferences"], strict=True)))
         note = frame.attrs.get("note", "")
-        head = formatting.Head(f"{len(frame):,} path{'' if len(frame) == 1 else 's'}", detail=taken)
+        head = formatting.Head(counted(len(frame), "path"), detail=taken)
         self.status.value = formatting.html([head, *([formatting.Note(note)] if note else [])])
 
     def _show_found(self, found: Sequence[tuple[str, str, int]]) -> None:
@@ -297,9 +299,10 @@ class TypeTree(Panel):
         lines = [f"{path.ljust(width)}  {c_type}  {'→' * followed}".rstrip() for path, c_type, followed in found]
         with self.found.hold_trait_notifications():
             self.found.options = [
-                (line.replace(" ", _BLANK), path) for line, (path, *_) in zip(lines, found, strict=True)
+                (line.replace(" ", BLANK), path) for line, (path, *_) in zip(lines, found, strict=True)
             ]
             self.found.index = None
+        self.found.rows = min(max(len(found), 2), 8)  # a browser makes a list of one row a menu
         self.found.layout.display = None if found else "none"
 
     def _level(self, found: Sequence[Member], level: int, rows: list[_Row]) -> list[_Row]:
@@ -319,7 +322,8 @@ class TypeTree(Panel):
 
     def _button(self, label: str, level: int, tooltip: str) -> Any:
         if level not in self._layouts:
-            self._layouts[level] = ui.Layout(width="auto", flex="0 0 auto", padding=f"0 0 0 {1 + 2 * level}ch")
+            space = f"0 0 0 {1 + 2 * level}ch"
+            self._layouts[level] = ui.Layout(width="auto", flex="0 0 auto", margin="0", padding=space)
         return ui.Button(description=label, tooltip=tooltip, layout=self._layouts[level], style=self._plain)
 
     def _label(self, row: _Row) -> None:
@@ -327,10 +331,10 @@ class TypeTree(Panel):
         if member is None:
             return
         leads = members.target(self.info.source.btf, member.type_id)
-        mark = "▾" if row.open else "▸" if leads else _BLANK
+        mark = "▾" if row.open else "▸" if leads else BLANK
         arrow = " →" if leads and leads.dereferences else ""
         name = f"{member.name}:{member.bits}" if member.bits else member.name
-        size = "" if member.bits or member.size is None else f", {member.size} bytes"
+        size = "" if member.bits or member.size is None else f", {counted(member.size, 'byte')}"
         row.button.description = f"{mark} {name}  {member.c_type}{arrow}  at {member.offset}{size}"
 
     def _toggle(self, row: _Row) -> None:
@@ -360,12 +364,12 @@ class TypeTree(Panel):
             self._say(error)
 
     def _head(self) -> formatting.Head:
-        size = f"{self.info.size:,} bytes, " if self.info.size is not None else ""
+        size = f"{counted(self.info.size, 'byte')}, " if self.info.size is not None else ""
         return formatting.Head(self.info.c_type, detail=f"{size}of {self.info.source.name}")
 
     def _document(self) -> list[formatting.Part]:
-        lines = [f"{'  ' * row.level}{row.button.description.replace(_BLANK, ' ')}" for row in _visible(self._rows)]
-        found = [label.replace(_BLANK, " ") for label, _ in self.found.options]
+        lines = [f"{'  ' * row.level}{row.button.description.replace(BLANK, ' ')}" for row in _visible(self._rows)]
+        found = [label.replace(BLANK, " ") for label, _ in self.found.options]
         parts: list[formatting.Part] = [self._head()]
         if found:
             parts.append(formatting.Code("\n".join(found), f"paths to {self.find.value}"))

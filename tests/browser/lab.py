@@ -98,6 +98,7 @@ class Lab:
     def theme(self, name):
         self.run("apputils:change-theme", theme=name)
         self.page.wait_for(f"document.body.dataset.jpThemeName === {json.dumps(name)}")
+        self.page.wait_for("!document.querySelector('#jupyterlab-splash')")
 
     def open(self, name, cells, kernel):
         self.server.write(name, cells)

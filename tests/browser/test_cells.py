@@ -155,6 +155,73 @@ def test_what_is_left_open_in_one_block_does_not_move_the_next(notebook):
     assert book.text(0).endswith("}\n\nint g(void *ctx)\n{\n\treturn 23;")
 
 
+PREPROCESSED = """\
+%%bpf f
+
+#define TWICE(x) do { \\
+g(x); g(x); \\
+} while (0)
+#define OPEN {
+#define NAMED(name) \\
+\\
+int name =
+static struct event *
+last(void)
+{
+#ifdef X
+if (a(0)) {
+#elif defined(Y)
+if (b(0)) {
+#else
+if (c(0)) {
+#endif
+return &events[0];
+}
+# if 1
+if (seen)
+# endif
+return 0;
+}
+u32 seen;"""
+PREPROCESSED_LAID_OUT = """\
+%%bpf f
+
+#define TWICE(x) do { \\
+g(x); g(x); \\
+} while (0)
+#define OPEN {
+#define NAMED(name) \\
+\\
+int name =
+static struct event *
+last(void)
+{
+#ifdef X
+\tif (a(0)) {
+#elif defined(Y)
+\tif (b(0)) {
+#else
+\tif (c(0)) {
+#endif
+\t\treturn &events[0];
+\t}
+# if 1
+\tif (seen)
+# endif
+\t\treturn 0;
+}
+u32 seen;"""
+
+
+def test_what_the_preprocessor_reads_does_not_move_the_code_around_it(notebook):
+    book = notebook("")
+    book.type(0, PREPROCESSED)
+    assert book.text(0) == PREPROCESSED_LAID_OUT
+    assert book.colour(0, "#define") == book.themed("meta")
+    assert book.colour(0, "NAMED") == book.themed("variable-2")
+    assert book.colour(0, "while") == book.themed("keyword")
+
+
 def test_a_cell_that_is_indented_with_spaces_goes_on_with_spaces(notebook):
     book = notebook("%%bpf f\nint f(void *ctx)\n{\n    if (ctx) {\n    }\n}")
     book.edit(0, at="if (ctx) {")

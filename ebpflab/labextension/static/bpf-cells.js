@@ -38,9 +38,19 @@
     last: "", // the last token that is neither space nor comment
     open: [], // brackets: {bracket, column of what follows it or null, control}
     waiting: 0, // statements that `if (...)`, `else` and the like wait for
+    directive: "", // the last token of the preprocessor's line that this is
+    branches: [], // {last, open, waiting} as they were at each #if that no #endif has ended
   });
 
   function token(stream, state) {
+    const style = styled(stream, state);
+    if (stream.eol() && !stream.string.endsWith("\\")) state.directive = "";
+    return style;
+  }
+
+  const blankLine = state => void (state.directive = "");
+
+  function styled(stream, state) {
     if (stream.sol()) state.include = false;
     if (stream.eatSpace()) return null;
     if (state.magic) {
@@ -57,10 +67,33 @@
       stream.skipToEnd();
       return "comment";
     }
+    const first = !stream.string.slice(0, stream.pos).trim();
+    if (state.directive || (first && stream.match("#", false))) return directive(stream, state);
     const before = state.last;
     const style = significant(stream, state, before);
     state.last = stream.current();
     return style;
+  }
+
+  /* A directive has colours but is no statement: a macro may well open a brace that another one closes. */
+  function directive(stream, state) {
+    const open = /^#|^$/.test(state.directive) ? [] : [{}]; // what follows #define is defined, the rest is used
+    const apart = { ...state, open };
+    const style = significant(stream, apart, state.directive);
+    if (!state.directive) branch(stream.current().replace(/\s/g, ""), state);
+    state.include = apart.include;
+    state.directive = stream.current();
+    return style;
+  }
+
+  /* Only one branch of an #if is compiled: each begins with what was open at the #if. */
+  function branch(name, state) {
+    const { branches, last, open, waiting } = state;
+    if (/^#if/.test(name)) branches.push({ last, open: open.slice(), waiting });
+    if (/^#endif/.test(name)) branches.pop();
+    if (!/^#el/.test(name) || !branches.length) return;
+    const at = branches[branches.length - 1];
+    Object.assign(state, { ...at, open: at.open.slice() });
   }
 
   function significant(stream, state, before) {
@@ -121,7 +154,8 @@
 
   /* The kernel's style: one step for each brace, `case` below `switch`, arguments under the first of them. */
   function indent(state, textAfter, context) {
-    if (state.comment) return null;
+    if (state.comment || state.directive) return null; // the lines of a macro stay as they are
+    if (/^#/.test(textAfter)) return 0;
     const braces = state.open.filter(({ bracket }) => bracket === "{").length;
     const top = state.open[state.open.length - 1];
     if (top && top.bracket !== "{") {
@@ -130,7 +164,8 @@
     }
     if (/^(?:\}|case\b|default\s*:)/.test(textAfter)) return Math.max(braces - 1, 0) * context.unit;
     if (/^\{/.test(textAfter)) return (braces + Math.max(state.waiting - 1, 0)) * context.unit;
-    const continued = /^(?!\+\+|--)[-+*/%&|^~<>=?]+$/.test(state.last) ? 1 : 0;
+    const operator = /^(?!\+\+|--)[-+*/%&|^~<>=?]+$/.test(state.last);
+    const continued = operator && (top || !/^\*+$/.test(state.last)) ? 1 : 0; // a type may have a line of its own
     return (braces + state.waiting + continued) * context.unit;
   }
 
@@ -150,11 +185,12 @@
       name: "bpf",
       startState,
       token,
+      blankLine,
       indent,
       languageData: {
         commentTokens: { line: "//", block: { open: "/*", close: "*/" } },
         closeBrackets: { brackets: ["(", "[", "{", "'", '"'] },
-        indentOnInput: /^\s*(?:\{|\}|case .*:|default\s*:)$/,
+        indentOnInput: /^\s*(?:\{|\}|#|case .*:|default\s*:)$/,
       },
     });
     // Tabs, unless the cell is indented with spaces already.
@@ -184,6 +220,24 @@
     return [Prec.high(compartment.of(atFirst)), switching];
   }
 
+  // ---------------------------------------------------------------- cells of the hook search
+
+  /* Puts what the hook search shows below the cell that shows it; the button is one of ipywidgets. */
+  function insertShown(app, { target }) {
+    const button = target.closest(".ebpflab-insert");
+    const text = button && button.closest(".ebpflab-made").querySelector(".ebpflab-cell textarea");
+    const panel = [...app.shell.widgets("main")].find(({ node, content }) => node.contains(target) && content?.widgets);
+    if (!text || !panel) return;
+    const { content: notebook } = panel;
+    const below = notebook.widgets.findIndex(({ node }) => node.contains(target)) + 1;
+    if (!below) return;
+    const metadata = { trusted: true }; // as of any cell that a user adds
+    panel.model.sharedModel.insertCell(below, { cell_type: "code", source: text.value, metadata });
+    notebook.activeCellIndex = below;
+    notebook.deselectAll();
+    notebook.mode = "edit";
+  }
+
   // ---------------------------------------------------------------- the plugin
 
   let scope;
@@ -207,10 +261,12 @@
     const { EditorExtensionRegistry, IEditorExtensionRegistry } = codemirror;
     return {
       id: "ebpflab:bpf-cells",
-      description: "C in %%bpf cells: highlighting, indentation, comments and folding.",
+      description: "C in %%bpf cells: highlighting, indentation, comments and folding; cells of the hook search.",
       autoStart: true,
       requires: [IEditorExtensionRegistry],
-      activate: (app, registry) =>
+      activate: (app, registry) => {
+        document.body.classList.add("ebpflab-lab"); // shows the button that puts a cell below
+        document.addEventListener("click", event => insertShown(app, event));
         registry.addExtension({
           name: "ebpflab:bpf-cells",
           // Cells of code only, of notebooks and consoles: a file editor's model has no type.
@@ -218,7 +274,8 @@
             model.type === "code"
               ? EditorExtensionRegistry.createImmutableExtension(whileBpf(state, support, model.sharedModel.source))
               : null,
-        }),
+        });
+      },
     };
   }
 
