@@ -126,7 +126,7 @@ class Type:
         The format's ``kind_flag``: a forward declaration is of a union, an enum is signed.
     members, values, params, variables
         Of a struct or union, an enum, a function prototype, a section. The ``type_id`` of a section's
-        variables is that of their ``VAR``; :func:`variables` resolves it.
+        variables is that of their ``VAR``; :func:`.btf_program.variables` resolves it.
     length, index_type_id
         Of an array.
     encoding, bits, bit_offset
@@ -226,13 +226,17 @@ class Btf:
 
     def find(self, name: str, *kinds: Kind) -> Type | None:
         """Return the first type of that name and of one of the kinds (of any kind, if none is given)."""
+        return next(self.find_all(name, *kinds), None)
+
+    def find_all(self, name: str, *kinds: Kind) -> Iterator[Type]:
+        """Return the types of that name; a kernel has a few names with several, each of another source file."""
         if self._ids_by_name is None:
             self._ids_by_name = {}
             for number in range(1, len(self) + 1):
                 if known := self._name_of(number):
                     self._ids_by_name.setdefault(known, []).append(number)
         found = (self[i] for i in self._ids_by_name.get(name, ()))
-        return next((t for t in found if not kinds or t.kind in kinds), None)
+        return (t for t in found if not kinds or t.kind in kinds)
 
     def of_kind(self, *kinds: Kind) -> Iterator[Type]:
         """Return the types of these kinds, in order, without building the others."""
@@ -341,67 +345,6 @@ class Btf:
         if kind is Kind.DECL_TAG:
             return {"component": _signed(words[0], 32, True)}
         return {"linkage": words[0] if kind is Kind.VAR else vlen if kind is Kind.FUNC else 0}
-
-
-class MapDefinition(NamedTuple):
-    """A map as its C definition in ``.maps`` has it; what the definition leaves out is None.
-
-    ``type`` is the kernel's ``BPF_MAP_TYPE_*`` number; ``inner`` is the definition of the maps that a map holds.
-    """
-
-    name: str
-    type: int | None
-    max_entries: int | None
-    key_type_id: int | None
-    value_type_id: int | None
-    inner: MapDefinition | None = None
-
-
-def map_definitions(btf: Btf) -> dict[str, MapDefinition]:
-    """Return the maps that a program defines in libbpf's way, by name, in the order of the definition.
-
-    ``__uint(max_entries, 64)`` is a member that points to an array of 64, ``__type(value, T)`` one that
-    points to a T (libbpf's ``bpf_helpers.h``).
-
-    >>> map_definitions(btf)["events"].value_type_id
-    12
-    """
-    return {name: _map_definition(btf, name, type_id) for name, type_id, _, _ in variables(btf, ".maps")}
-
-
-def _map_definition(btf: Btf, name: str, type_id: int) -> MapDefinition:
-    members = [(m.name, btf.strip(m.type_id)) for m in btf.strip(type_id).members]
-    targets = {key: t.type_id for key, t in members if t.kind is Kind.PTR}
-    arrays = {key: btf.strip(target) for key, target in targets.items()}
-    numbers = {key: array.length for key, array in arrays.items() if array.kind is Kind.ARRAY}
-    # `__array(values, struct inner)` is an array of pointers: to maps, or in a prog array to functions.
-    held = next((btf.strip(t.type_id) for key, t in members if key == "values" and t.kind is Kind.ARRAY), None)
-    inner = btf.strip(held.type_id) if held is not None and held.kind is Kind.PTR else None
-    return MapDefinition(
-        name,
-        numbers.get("type"),
-        numbers.get("max_entries"),
-        targets.get("key"),
-        targets.get("value"),
-        _map_definition(btf, name, inner.id) if inner is not None and inner.kind is Kind.STRUCT else None,
-    )
-
-
-def structs(btf: Btf) -> list[Type]:
-    """Return every struct that has a name, in the order of the BTF."""
-    return [t for t in btf.of_kind(Kind.STRUCT) if t.name]
-
-
-def variables(btf: Btf, section: str) -> list[Variable]:
-    """Return the variables of a section such as ``.data``; empty if the BTF does not have the section.
-
-    In an object file as clang writes it the offsets are still 0, for the loader to fill in; the BTF that
-    libbpf hands out after opening the object has them.
-    """
-    found = btf.find(section, Kind.DATASEC)
-    if found is None:
-        return []
-    return [Variable(v.name, btf[v.type_id].type_id, v.offset, v.size) for v in found.variables]
 
 
 class Speller:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .btf import Btf, variables
+from .btf import Btf
+from .btf_program import variables
 from .engines.base import Handle
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .btf import Btf, Kind, Type, map_definitions
+from .btf import Btf, Kind, Type
+from .btf_program import map_definitions
 from .decode import RecordType
 from .errors import CellError, DecodeError
 from .similar import nearest

@@ -29,11 +29,15 @@ class Types:
         words = [w for member, type_id, offset in members for w in (self._name(member), type_id, offset * 8)]
         return self._add(name, STRUCT << 24 | len(members), size, *words)
 
-    def record(self, type_id):
-        """The record type of the type with this id."""
+    def btf(self):
+        """All types so far."""
         body = b"".join(self._types)
         header = struct.pack(f"{self._order}HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(body), len(body), len(self._strings))
-        return RecordType.from_btf(Btf.parse(header + body + self._strings), type_id)
+        return Btf.parse(header + body + self._strings)
+
+    def record(self, type_id):
+        """The record type of the type with this id."""
+        return RecordType.from_btf(self.btf(), type_id)
 
     def _name(self, text):
         if not text:

@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "verifier": "errors verifier_messages",
     "verifier_messages": "",
     "btf": "errors",
+    "btf_program": "btf",
     "btf_layout": "errors btf",
     "btf_plan": "errors btf btf_layout",
     "btf_checks": "btf btf_layout btf_plan",
@@ -51,7 +52,7 @@ MAY_IMPORT = {
     "decode": "errors btf rules columns shown",
     "symbols.*": "symbols.*",
     "stacks": "_bpfmaps tables symbols.*",
-    "records": "errors similar btf decode",
+    "records": "errors similar btf btf_program decode",
     "stream": "errors _native.*",
     "ringbuf": "errors stream _native.*",
     "merge": "stream _native.*",
@@ -62,8 +63,8 @@ MAY_IMPORT = {
     "frame": "errors decode records rules snapshot",
     "batches": "frame records store",
     "iterators": "errors btf decode records stream",
-    "events": "errors batches frame losses records rules snapshot store plots recording.layout recording.writer",
-    "plots": "errors formatting",
+    "events": "errors batches frame losses records rules snapshot store plots.* recording.layout recording.writer",
+    "plots.*": "errors formatting similar plots.*",
     "engines.base": "errors",
     "recording.lookups": "",
     "recording.layout": "errors keep engines.base records recording.lookups",
@@ -78,9 +79,9 @@ MAY_IMPORT = {
     "recording.fallback": "errors _probes inspectors.kernel session recording.reader recording.replay",
     "recording": "",
     "engines.*": "errors verifier similar program_types.* _libbpf _syscalls journal toolchain inspectors.* engines.*",
-    "losses": "errors btf engines.base",
+    "losses": "errors btf_program btf engines.base",
     "buffers": "errors keep btf engines.base records rules events frame losses store stream sources",
-    "maps.*": "errors similar formatting btf shown decode rules _bpfmaps engines.base maps.*",
+    "maps.*": "errors similar formatting btf btf_program shown decode rules _bpfmaps engines.base maps.*",
     "_bpfmaps": "errors _libbpf _syscalls",
     "inspectors.types.python_types": "errors btf columns inspectors.*",
     "inspectors.types.*": "errors similar formatting btf btf_layout btf_plan btf_checks btf_writer inspectors.*",
@@ -93,7 +94,7 @@ MAY_IMPORT = {
     "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps.* engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
     "session": "errors similar formatting keep cell options program_types.* verifier btf decode records stream"
-    " store frame events buffers losses iterators maps.* plots line registry runs summary engines.* inspectors.*"
+    " store frame events buffers losses iterators maps.* plots.* line registry runs summary engines.* inspectors.*"
     " recording.layout stacks",
     "loading": "errors keep cell options line registry store session",
     "health": "errors formatting journal toolchain inspectors.kernel",
@@ -101,7 +102,7 @@ MAY_IMPORT = {
     "questions": "errors formatting options inspectors.*",
     "cli": "errors formatting health toolchain questions inspectors.* session loading options demo recording.replay",
     "__main__": "cli",
-    "jupyter.*": "ebpflab errors similar formatting keep cell options program_types.* health events maps.* plots"
+    "jupyter.*": "ebpflab errors similar formatting keep cell options program_types.* health events maps.* plots.*"
     " summary session loading registry questions authoring.* inspectors.* recording.fallback jupyter.*",
 }
 
@@ -122,7 +123,7 @@ ONLY_IN = {
 HEAVY = {"pandas", "pyarrow", "matplotlib", "IPython", "ipywidgets", "nbclient", "nbconvert", "nbformat"}
 NUMERIC = (
     "stream ringbuf perfbuf merge sources store frame snapshot shown rules columns decode symbols.* stacks records"
-    " events maps.* _bpfmaps plots _native.* jupyter.* recording.columns recording.playback"
+    " events maps.* _bpfmaps plots.* _native.* jupyter.* recording.columns recording.playback"
 )
 STANDARD_LIBRARY_ONLY = "errors toolchain health inspectors.kernel cli __main__ demo"
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebpflab.btf import Btf, Kind, Member, map_definitions, structs, variables
+from ebpflab.btf import Btf, Kind, Member
+from ebpflab.btf_program import map_definitions, structs, variables
 from ebpflab.errors import DecodeError
 
 DATA = Path(__file__).parent / "data" / "btf"

@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebpflab.btf import Btf, Kind, map_definitions
+from ebpflab.btf import Btf, Kind
+from ebpflab.btf_program import map_definitions
 from ebpflab.decode import to_frame
 from ebpflab.errors import MapError
 from ebpflab.maps import Named, Record

@@ -337,3 +337,15 @@ def test_a_deeper_search_finds_what_a_shallower_one_does() -> None:
     paths = [set(type("start", DATA / "paths.BTF").find("*", depth=depth)["path"]) for depth in range(5)]
     for fewer, more in itertools.pairwise(paths):
         assert fewer <= more
+
+
+def test_types_of_one_name_are_told() -> None:
+    made = Types()
+    number = made.integer("int", 4)
+    ids = [made.struct("twice", 4 * n, *((f"m{i}", number, 4 * i) for i in range(n))) for n in (1, 2)]
+    source = BtfSource("a test", made.btf(), Path("nowhere"))
+    first = TypeInfo.of(source, ids[0])
+    assert [other.type_id for other in first.namesakes] == [ids[1]]
+    assert first.to_dict()["namesakes"] == [ids[1]]
+    for shown in (repr(first), first._repr_html_()):
+        assert "another type has this name" in shown

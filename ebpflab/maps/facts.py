@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .. import _bpfmaps
-from ..btf import Btf, Kind, MapDefinition
+from ..btf import Btf, Kind
+from ..btf_program import MapDefinition
 from ..engines.base import MapInfo
 from ..errors import DecodeError
 from .addresses import PrefixNode

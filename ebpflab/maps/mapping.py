@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from .. import _bpfmaps
-from ..btf import Btf, MapDefinition, map_definitions
+from ..btf import Btf
+from ..btf_program import MapDefinition, map_definitions
 from ..engines.base import Handle, MapInfo
 from ..errors import MapError
 from ..similar import nearest

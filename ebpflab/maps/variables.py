@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..btf import Btf, variables
+from ..btf import Btf
+from ..btf_program import variables
 from ..engines.base import Handle
 from ..errors import CellError, DecodeError, MapError, SessionError
 from ..similar import nearest

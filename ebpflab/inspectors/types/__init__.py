@@ -70,6 +70,13 @@ class TypeInfo:
         """How C spells it: "struct task_struct"."""
         return self.source.btf.c_type(self.type_id)
 
+    @property
+    def namesakes(self) -> tuple[TypeInfo, ...]:
+        """The other types of this name and kind, which other source files of the kernel define."""
+        found = self.source.btf[self.type_id]
+        others = self.source.btf.find_all(found.name, found.kind) if found.name else ()
+        return tuple(TypeInfo.of(self.source, t.id) for t in others if t.id != self.type_id)
+
     @functools.cached_property
     def nodes(self) -> tuple[Node, ...]:
         """The members with the nesting of anonymous structs and unions, in the order of the source."""
@@ -271,6 +278,7 @@ class TypeInfo:
             "values": [value._asdict() for value in self.values],
             "holes": [hole._asdict() for hole in self.holes],
             "padding": self.padding,
+            "namesakes": [other.type_id for other in self.namesakes],
         }
 
     def __repr__(self) -> str:

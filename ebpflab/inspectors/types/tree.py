@@ -45,27 +45,33 @@ class _Line(NamedTuple):
 def as_text(info: TypeInfo) -> str:
     """Return a head line and at most 40 lines of members or values; the rest is counted."""
     if info.values:
-        return text([_head(info), *_values(info, _TEXT_LINES)])
+        return text([_head(info), *_values(info, _TEXT_LINES), *_others(info)])
     lines = list(_lines(info.source.btf, info.nodes, info.gaps, info.size))
     if not lines:
-        return text([_head(info)])
+        return text([_head(info), *_others(info)])
     shown, left = lines[:_TEXT_LINES], lines[_TEXT_LINES:]
     widest = [max(len(line.offset) for line in shown), max(len(line.size) for line in shown)]
     rows = tuple((i.offset.rjust(widest[0]), i.size.rjust(widest[1]), "  " * i.depth + i.said) for i in shown)
-    return text([_head(info), Table(("offset", "size", "member"), rows), *_left(left)])
+    return text([_head(info), Table(("offset", "size", "member"), rows), *_left(left), *_others(info)])
 
 
 def as_html(info: TypeInfo) -> str:
     """Return the same as HTML, up to a bound of about 200 kB, with embedded structs that open on a click."""
     if info.values:
-        return html([_head(info), *_values(info, _HTML_LINES)])
+        return html([_head(info), *_values(info, _HTML_LINES), *_others(info)])
     lines = list(_lines(info.source.btf, info.nodes, info.gaps, info.size))
     shown, left = lines[:_HTML_LINES], lines[_HTML_LINES:]
     tree = _Tree(info.source.btf, _HTML_LINES - len(shown))
     body = "".join(tree.branch(shown))
-    notes = [*_left(left), *([Note(_UNOPENED)] if tree.unopened else [])]
+    notes = [*_left(left), *([Note(_UNOPENED)] if tree.unopened else []), *_others(info)]
     layout = f'{_STYLE}<div class="ebpflab"><div class="layout">{body}</div></div>' if body else ""
     return html([_head(info)]) + layout + (html(notes) if notes else "")
+
+
+def _others(info: TypeInfo) -> list[Note]:
+    count = len(info.namesakes)
+    what = "another type has" if count == 1 else f"{count} other types have"
+    return [Note(f"{what} this name, in other source files: .namesakes")] if count else []
 
 
 class _Tree:
