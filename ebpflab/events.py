@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from .plots import Plots
     from .recording.writer import Recorder
     from .rules import Lookup
 
@@ -101,6 +102,18 @@ class Events:
             shown = frame(snapshot, self.types, self._lookup)
         shown.attrs.update(self._attrs(snapshot.counters))
         return shown
+
+    @property
+    def plot(self) -> Plots:
+        """The plots of the events held: ``plot.rate()``, ``plot.hist(column)``, ...; each returns matplotlib axes.
+
+        Examples
+        --------
+        >>> s.events.plot.top("comm")
+        """
+        from .plots import Plots
+
+        return Plots(self.df)
 
     def head(self, rows: int = 5) -> pd.DataFrame:
         """Return the first `rows` events held, without decoding the others.
