@@ -5,6 +5,7 @@ The twins are for terminals, and for notebooks that are looked at without a kern
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import ipywidgets
@@ -33,7 +34,7 @@ STYLE = """<style>
 </style>"""
 
 
-class Panel:
+class Panel(abc.ABC):
     """What both widgets are: controls in a box, details below, and the same in text and HTML.
 
     Attributes
@@ -56,8 +57,8 @@ class Panel:
         page = formatting.html(self._document()) + self.detail.value
         return {**data, "text/plain": repr(self), "text/html": page}
 
-    def _document(self) -> list[formatting.Part]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _document(self) -> list[formatting.Part]: ...
 
     def _say(self, *shown: Any) -> None:
         # Anything that shows itself: a context, a path, an error, one part of a document.
