@@ -65,6 +65,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_prog_attach": (_int, (_int, _int, _int, ct.c_uint)),
     "bpf_prog_detach2": (_int, (_int, _int, _int)),
     "bpf_prog_query": (_int, (_int, _int, _u32, ct.POINTER(_u32), ct.POINTER(_u32), ct.POINTER(_u32))),
+    "bpf_enable_stats": (_int, (_int,)),
     "bpf_prog_get_next_id": (_int, (_u32, ct.POINTER(_u32))),
     "bpf_prog_get_fd_by_id": (_int, (_u32,)),
     "bpf_map_get_fd_by_id": (_int, (_u32,)),

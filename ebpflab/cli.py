@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     replay = commands.add_parser("replay", help="show what a recording holds")
     replay.add_argument("file", type=Path, metavar="FILE", help="what s.events.record(FILE) wrote")
     replay.add_argument("--speed", default="max", metavar="X", help="take 1/X of the original time (default: none)")
-    replay.add_argument("--json", action="store_true", help="the same, for scripts")
+    shown = replay.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="the same, for scripts")
+    shown.add_argument("--watch", action="store_true", help="show the live view while it plays, as with --speed 1")
     replay.set_defaults(run=_replay)
 
     inspect = commands.add_parser("inspect", help="ask what can be hooked, how a type is laid out, ...")
@@ -221,6 +223,9 @@ def _replay(options: argparse.Namespace) -> int:
     from .recording.replay import replay
 
     with replay(options.file, speed=options.speed) as session:
+        if options.watch:
+            session.view().watch()
+            return 0
         while session.state == "replaying":
             session.events.wait(timeout=0.1)
         print(json.dumps(_described(session), indent=2) if options.json else session)

@@ -7,6 +7,7 @@ bytes mean, the loss counters say what never arrived.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -83,7 +84,10 @@ class Events:
         self._began = self._ended = 0.0  # UTC seconds; what has not ended yet has 0
         self._rate = (time.monotonic(), 0, 0.0)
         self._recorders: list[Recorder] = []
-        self.facts: Callable[[], Facts] = Facts  # of the session that it belongs to, for recordings
+        # Of the session that it belongs to: what recordings say of it, and its live view.
+        self.facts: Callable[[], Facts] = Facts
+        self.live: Callable[..., Any] | None = None
+        self.paused = False
 
     def df(self, last: int | None = None) -> pd.DataFrame:
         """Return the events held, or the `last` ones, as a DataFrame.
@@ -113,7 +117,32 @@ class Events:
         """
         from .plots import Plots
 
-        return Plots(self.df)
+        live = None if self.live is None else functools.partial(self.live, stream=self.name)
+        return Plots(self.df, live)
+
+    def newest(self, rows: int) -> pd.DataFrame:
+        """Return the newest `rows` events held, as :meth:`df` does, without waiting for what is still in the buffer.
+
+        What looks again and again, such as the live view, must cost the same at any rate of events.
+
+        Raises
+        ------
+        DecodeError
+            When they do not fit their struct.
+
+        Examples
+        --------
+        >>> s.events.newest(20)
+        """
+        with self._store.snapshot(rows) as snapshot:
+            shown = frame(snapshot, self.types, self._lookup)
+        shown.attrs.update(self._attrs(snapshot.counters))
+        return shown
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory behind the events held."""
+        return self._store.allocated
 
     def head(self, rows: int = 5) -> pd.DataFrame:
         """Return the first `rows` events held, without decoding the others.
@@ -213,10 +242,12 @@ class Events:
     def pause(self) -> None:
         """Leave the buffer alone: it fills, and what it then refuses is counted as lost."""
         self._feed.pause()
+        self.paused = True
 
     def resume(self) -> None:
         """Go on after :meth:`pause`."""
         self._feed.resume()
+        self.paused = False
 
     def clear(self) -> None:
         """Forget the events held; the counters go on."""
@@ -301,7 +332,7 @@ class Events:
     def _attrs(self, counters: Counters) -> dict[str, Any]:
         # The counters are the frame's: more may have come while it was made.
         self._losses.look(self._store.received)
-        gaps = [[_iso(g.start / 1e9), _iso(g.end / 1e9), sum(g.lost)] for g in self._losses.gaps()[-_GAPS_SHOWN:]]
+        gaps = [[_iso_ms(g.start), _iso_ms(g.end), sum(g.lost)] for g in self._losses.gaps()[-_GAPS_SHOWN:]]
         counts = {"received": counters.received, "lost": self._losses.total(), "evicted": counters.evicted}
         return {**counts, "span": self._span(), "gaps": gaps}
 
@@ -340,3 +371,7 @@ class Events:
 
 def _iso(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _iso_ms(nanoseconds: int) -> str:
+    return f"{_iso(nanoseconds // 1_000_000_000)[:-1]}.{nanoseconds // 1_000_000 % 1000:03}Z"

@@ -1,10 +1,12 @@
 """Our objects as plain text and as escaped HTML, from one description, so that both always say the same.
 
-A *document* is a sequence of parts: :class:`Head`, :class:`Steps`, :class:`Table`, :class:`Code`, :class:`Note`.
+A *document* is a sequence of parts: :class:`Head`, :class:`Steps`, :class:`Table`, :class:`Code`, :class:`Note`,
+:class:`Picture`.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
 import math
 from collections.abc import Iterable, Sequence
@@ -40,7 +42,8 @@ class Steps:
 class Table:
     """Rows under column names; ``tones`` gives a tone for a cell by (row, column).
 
-    With ``below``, text shows the last column under its row: commands are long, and terminals narrow.
+    With ``below``, text shows the last column under its row: commands are long, and terminals narrow. Columns of
+    numbers are right-aligned, and those that ``right`` counts up although their cells are texts.
     """
 
     columns: tuple[str, ...]
@@ -48,6 +51,7 @@ class Table:
     title: str = ""
     tones: tuple[tuple[int, int, str], ...] = ()
     below: bool = False
+    right: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,17 @@ class Note:
     label: str = ""
 
 
-Part = Head | Steps | Table | Code | Note
+@dataclass(frozen=True)
+class Picture:
+    """A PNG so many CSS pixels wide and high; in text, and where it cannot be seen, ``alt`` stands for it."""
+
+    png: bytes
+    alt: str
+    width: int
+    height: int
+
+
+Part = Head | Steps | Table | Code | Note | Picture
 
 
 @functools.cache
@@ -125,6 +139,8 @@ def _text_part(part: Part) -> str:
         return _text_table(part)
     if isinstance(part, Code):
         return "\n".join(filter(None, (part.title, *(f"  {line}" for line in part.text.split("\n")))))
+    if isinstance(part, Picture):
+        return f"  {part.alt}"
     return f"  {part.label}: {part.text}" if part.label else f"  {part.text}"
 
 
@@ -150,7 +166,8 @@ def _html_part(part: Part) -> str:
     if isinstance(part, Head):
         state = f'<span class="pill {escape(part.tone)}">{escape(part.state)}</span>' if part.state else ""
         title, detail = f"<b>{escape(part.title)}</b>", f'<span class="muted">{escape(part.detail)}</span>'
-        return f'<div class="head">{title}{state}{detail}</div>'
+        # Blanks between, for front ends that take our style away.
+        return f'<div class="head">{" ".join(filter(None, (title, state, detail)))}</div>'
     if isinstance(part, Steps):
         steps = (
             f'<span class="step">{escape(name)} <b>{milliseconds(ms)}</b>'
@@ -158,14 +175,23 @@ def _html_part(part: Part) -> str:
             + "</span>"
             for name, ms, detail in part.steps
         )
-        return f'<div class="steps">{"<span class=arrow>→</span>".join(steps)}</div>'
+        return f'<div class="steps">{" <span class=arrow>→</span> ".join(steps)}</div>'
     if isinstance(part, Table):
         return _html_table(part)
     if isinstance(part, Code):
         title = f"<div>{escape(part.title)}</div>" if part.title else ""
         return f"{title}<pre>{_coloured(part)}</pre>"
+    if isinstance(part, Picture):
+        return _html_picture(part)
     label = f"<b>{escape(part.label)}:</b> " if part.label else ""
     return f'<div class="{escape(part.tone)}">{label}{escape(part.text)}</div>'
+
+
+def _html_picture(picture: Picture) -> str:
+    # Its size is said, so that nothing jumps when it is drawn; and it gives way where there is less room.
+    size = f'width="{picture.width}" height="{picture.height}" style="max-width: 100%; height: auto"'
+    source = f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+    return f'<div><img src="{source}" alt="{escape(picture.alt)}" {size}></div>'
 
 
 def _coloured(part: Code) -> str:
@@ -203,11 +229,14 @@ def _tag(tag: str, names: str, value: str) -> str:
 
 
 def _numeric(table: Table) -> list[bool]:
-    # A column is right-aligned when everything in it is a number.
+    # A column is right-aligned when everything in it is a number, or when the table says so.
     def is_number(value: Any) -> bool:
         return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
-    return [bool(table.rows) and all(is_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
+    return [
+        i in table.right or (bool(table.rows) and all(is_number(row[i]) for row in table.rows))
+        for i in range(len(table.columns))
+    ]
 
 
 def _cut(value: str) -> str:
@@ -217,24 +246,34 @@ def _cut(value: str) -> str:
 def frame_table(frame: Any, title: str = "", rows: int = 5) -> Table:
     """Make a table of the first rows of a DataFrame; long values are cut."""
     head = frame.head(rows)
-    columns = [[_shown(value) for value in head[name]] for name in head.columns]
+    columns = [[shown(value) for value in head[name]] for name in head.columns]
     names = tuple(_one_line(str(name)) for name in head.columns)
     return Table(names, tuple(zip(*columns, strict=True)) if len(head) else (), title)
 
 
-def _shown(value: Any) -> str | float | bool | None:
+def shown(value: Any, widest: int = _WIDEST) -> str | float | bool | None:
+    """Return a value of a DataFrame as tables show it: None if it is missing, else a number or text in one line.
+
+    Parameters
+    ----------
+    value
+        Of any type.
+    widest
+        How many characters of a text are shown.
+    """
     import pandas as pd
 
     if pd.api.types.is_scalar(value) and pd.isna(value):  # None, NaN, NaT and NA
         return None
     if hasattr(value, "total_seconds"):
-        return time_span(value.total_seconds())
+        # pandas computes the seconds of negative durations with an error: its nanoseconds are exact.
+        return time_span(value.value / 1e9 if hasattr(value, "value") else value.total_seconds())
     if hasattr(value, "isoformat"):
         return str(value.isoformat(sep=" ", timespec="milliseconds")).removesuffix("+00:00")
     if hasattr(value, "tolist"):  # numpy's numbers and arrays
         value = value.tolist()
     # Identifiers such as pids read badly with thousands separators: whole numbers are shown as they are.
-    return value if isinstance(value, (bool, float)) else _one_line(str(value)[:60])
+    return value if isinstance(value, (bool, float)) else _one_line(str(value)[:widest])
 
 
 def _one_line(value: str) -> str:

@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
         help="who compiles and loads (default: by dialect)",
     )
     add("--for", dest="seconds", type=duration, metavar="10s", help="run this long, then detach and show the rows")
-    add("--watch", action="store_true", help="keep the output below the cell up to date while the session runs")
+    add("--watch", action="store_true", help="show the live view below the cell; in a terminal, until Ctrl-C")
     add("--attach", action="append", default=[], metavar="SECTION=TARGET", help="attach this program to another target")
     add("--var", action="append", default=[], metavar="X=1", help="set a global variable before the program is loaded")
     add("--keep", metavar="1e6|200MB|60s", help="how much history to keep: rows, bytes or seconds (default 1e6 rows)")

@@ -11,31 +11,29 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import buffers, iterators, line, registry, runs, stacks
+from . import buffers, line, registry, stacks, views
 from .btf import Btf
 from .buffers import Buffers
-from .cell import Cell
-from .engines.base import Handle, LinkInfo, TestRun
+from .engines.base import Handle, LinkInfo
 from .errors import CellError, SessionError
 from .events import Events
 from .maps import Maps, Variables
 from .program_types import parse_section
+from .programs import Programs
 from .recording.layout import Facts
 from .records import RecordTypes, record_types
-from .runs import RunResult
-from .similar import nearest
 from .stacks import Resolver
 from .store import Keep
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .decode import RecordType
     from .recording.playback import Playback
 
 _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
@@ -48,6 +46,13 @@ class SupportsFileno(Protocol):
         """Return the descriptor."""
 
 
+class Guest(Protocol):
+    """Who is closed with a session, while its programs are still loaded: a live view's monitor."""
+
+    def close(self) -> None:
+        """End; harmless when repeated."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of the line: its name, how long it took, what came out."""
@@ -57,7 +62,7 @@ class Stage:
     detail: str = ""
 
 
-class Session:
+class Session(Programs):
     """A loaded cell; made by :func:`ebpflab.load`, and a context manager that closes itself.
 
     Attributes
@@ -82,27 +87,20 @@ class Session:
     """
 
     def __init__(self, prepared: line.Prepared, name: str, handle: Handle, stages: list[Stage]) -> None:
-        self.name = name
+        super().__init__(name, handle, Btf.parse(handle.btf), prepared.cell)
         self.engine = prepared.engine.name
         self.source = prepared.cell.source if prepared.cell else ""
         self.warnings = prepared.warnings
-        self._verifier_log = ""
         self.streams: dict[str, Events] = {}
-        self._cell: Cell | None = prepared.cell
         self._targets = dict(prepared.targets)
-        self._wanted: dict[str, str] = {}
-        self._handle = handle
-        self._btf = Btf.parse(handle.btf)
         self.vars = Variables(handle, self._btf)
         self.maps = Maps(handle, self._btf)
         self._stages = stages
-        self._links: list[LinkInfo] = []
         self._buffers: Buffers | Playback | None = None
         self._lookup: Resolver | None = None
-        self._programs = list(handle.programs())
-        self._state = "opened"
         self._began = time.time()
         self._lock = threading.RLock()
+        self._guests: weakref.WeakSet[Guest] = weakref.WeakSet()  # under the lock
 
     @property
     def state(self) -> str:
@@ -120,22 +118,6 @@ class Session:
         return pd.DataFrame([(s.name, s.ms, s.detail) for s in self._stages], columns=["stage", "ms", "detail"])
 
     @property
-    def programs(self) -> pd.DataFrame:
-        """The programs: name, type, section, insns, jited, run_cnt, run_ns.
-
-        The kernel counts runs only while ``kernel.bpf_stats_enabled`` is 1.
-        """
-        import pandas as pd
-
-        if self._state != "closed":
-            self._programs = list(self._handle.programs())
-        rows = [
-            (p.name, parse_section(p.section).kind, p.section, p.insns, p.jited, p.run_cnt, p.run_ns)
-            for p in self._programs
-        ]
-        return pd.DataFrame(rows, columns=["name", "type", "section", "insns", "jited", "run_cnt", "run_ns"])
-
-    @property
     def links(self) -> pd.DataFrame:
         """The links: program, hook, target, state."""
         import pandas as pd
@@ -144,22 +126,6 @@ class Session:
             [(k.program, k.hook, k.target, "attached") for k in self._links],
             columns=["program", "hook", "target", "state"],
         )
-
-    @property
-    def verifier_log(self) -> str:
-        """What the verifier says of the programs, instruction by instruction; it is asked at the first look.
-
-        (The log of a refusal is on the error: ``VerifierError.log``.)
-
-        Raises
-        ------
-        SessionError
-            When the session was closed before the first look.
-        """
-        if not self._verifier_log:
-            self._alive()
-            self._verifier_log = self._handle.verifier_log()
-        return self._verifier_log
 
     @property
     def events(self) -> Events:
@@ -236,6 +202,8 @@ class Session:
                 # In reverse order of making, each one even if another fails.
                 stack.callback(self._forget)
                 stack.callback(self._handle.close)
+                for guest in list(self._guests):  # nothing is attached any more, and the programs are still there
+                    stack.callback(guest.close)
                 stack.callback(self.vars.close)
                 stack.callback(self.maps.close)
                 if self._lookup is not None:
@@ -246,107 +214,32 @@ class Session:
                     stack.callback(self._handle.detach, link)
             self._links.clear()
 
-    def iterate(self, program: str | None = None) -> str:
-        """Run an attached iterator (``SEC("iter/task")``) once over everything and return what it printed.
+    def view(self, **options: Any) -> Any:
+        """Return a live view: numbers, newest rows, plots, maps, source; it stays readable when the session is over.
+
+        In a notebook that is a widget, in a terminal a text that stays up to date. It costs the same at any rate
+        of events, and the programs' run time is measured only while somebody looks at it.
 
         Parameters
         ----------
-        program
-            The function's name; may be left out when only one iterator is attached.
-
-        Raises
-        ------
-        SessionError
-            When no iterator of this name is attached.
-
-        Examples
-        --------
-        >>> print(s.iterate("tasks"))
-        """
-        return self._output(self._iterator(program)).decode("utf-8", "replace")
-
-    def iterate_df(self, program: str | None = None, *, names: Sequence[str] | None = None) -> pd.DataFrame:
-        """Run an attached iterator once over everything and return what it wrote as a frame.
-
-        A program that calls ``bpf_seq_write()`` writes records: of the cell's only struct, or of the one that
-        ``--event PROGRAM=STRUCT`` (``events={"program": "struct"}``) names. They become columns as those of
-        a stream do. One that calls ``bpf_seq_printf()`` writes a table: columns apart by blanks, their names in
-        the first line; only the last column may hold blanks.
-
-        Parameters
-        ----------
-        program
-            The function's name; may be left out when only one iterator is attached.
-        names
-            Names for the columns, of a table that has none in its first line.
-
-        Raises
-        ------
-        SessionError
-            When no iterator of this name is attached.
-        DecodeError
-            When the output is not of that form.
-
-        Examples
-        --------
-        >>> s.iterate_df("tasks").sort_values("utime").tail()
-        """
-        link = self._iterator(program)
-        return iterators.frame(link.program, self._output(link), self._row_type(link.program), names)
-
-    def test_run(
-        self, program: str | None = None, data: Any = None, ctx: Any = None, repeat: int = 1
-    ) -> RunResult | pd.DataFrame:
-        """Run a program in the kernel without attaching it (BPF_PROG_TEST_RUN).
-
-        Parameters
-        ----------
-        program
-            The function's name; may be left out when there is only one.
-        data
-            A packet from its Ethernet header on, at least 14 bytes, for program types that take one: bytes, or an
-            object that knows its bytes, such as a packet of scapy. A list of packets, or the path of a pcap file
-            of Ethernet frames, runs the program on each.
-        ctx
-            The context: bytes; a list of numbers (the arguments of a raw tracepoint); or fields by name, as
-            ``{"ingress_ifindex": 1}``.
-        repeat
-            How many times to run it; the nanoseconds are a mean over these.
+        **options
+            What to look at first, see :class:`ebpflab.views.Look`: ``tab``, ``stream``, ``plot``, ``column``, ...
 
         Returns
         -------
-        RunResult or pandas.DataFrame
-            retval, verdict (its name), data_out (the packet afterwards), ctx_out, ns (nanoseconds of one run); for
-            several packets a frame with a row for each.
+        View
+            With ``show()`` and ``close()``, which leaves the session as it is.
 
         Raises
         ------
-        LoadError
-            When the kernel cannot test-run this type, or refuses what it is given.
-        CellError
-            When a file cannot be read, or the context has no such field.
+        EbpflabError
+            When there is no such tab, stream, plot or column.
 
         Examples
         --------
-        >>> s.test_run("drop", data=bytes(64)).verdict
-        'XDP_DROP'
+        >>> s.view(plot="top", column="comm")
         """
-        self._alive()
-        name = self._only(program)
-        if not runs.is_many(data):
-            return self._run_once(name, data, ctx, repeat)
-        listed = list(runs.packets(data))
-        results = [self._run_once(name, packet, ctx, repeat) for _, packet in listed]
-        return runs.frame(results, [when for when, _ in listed], [len(packet) for _, packet in listed])
-
-    def _run_once(self, program: str, data: Any, ctx: Any, repeat: int) -> RunResult:
-        row = parse_section(next(p.section for p in self._programs if p.name == program)).type
-        packet = None if data is None else runs.as_bytes(data, "a packet")
-        context = None if ctx is None else runs.context_bytes(row, ctx, len(packet or b""))
-        got = self._handle.test_run(program, TestRun(packet, context, repeat, runs.context_back(row)))
-        return RunResult(
-            program, got.retval, row.verdict(got.retval), got.data_out, got.ctx_out, got.ns, max(repeat, 1), row
-        )
+        return views.view(self, **options)
 
     def __enter__(self) -> Session:
         return self
@@ -385,7 +278,7 @@ class Session:
         self._buffers = Buffers(self._handle, self._btf, types, keep, self._lookup, name=self.name, prelude=prelude)
         self.streams = self._buffers.streams
         for events in self.streams.values():
-            events.facts = self._facts
+            events.facts, events.live = self._facts, self.view
 
     def _facts(self) -> Facts:
         # What recordings keep of this session. Their threads ask for it, so nothing here may ask the kernel.
@@ -403,30 +296,6 @@ class Session:
                 f"--event {name}=...: the cell has no ring buffer of that name, and no iterator",
                 hint=f"it has: {', '.join([*buffers.names(self._handle), *found]) or 'none'}",
             )
-
-    def _row_type(self, program: str) -> RecordType | None:
-        calls = self._handle.calls(program)
-        return iterators.row_type(program, self._btf, self._structs(), self._wanted.get(program), calls)
-
-    def _iterator(self, program: str | None) -> LinkInfo:
-        self._alive()
-        attached = [link for link in self._links if link.hook == "iter" and program in (None, link.program)]
-        names = sorted({link.program for link in attached})
-        if not attached:
-            raise SessionError(
-                f"{self.name} has no attached iterator{f' {program}' if program else ''}",
-                hint='an iterator is a function under SEC("iter/task"); attach() it first',
-            )
-        if len(names) > 1:
-            raise SessionError(f"{self.name} has {len(names)} iterators", hint=f"name one: {', '.join(names)}")
-        return attached[0]
-
-    def _output(self, iterator: LinkInfo) -> bytes:
-        with open(self._handle.iterate(iterator), "rb") as output:  # noqa: PTH123 - a file descriptor, not a path
-            return output.read()
-
-    def _structs(self) -> tuple[str, ...]:
-        return (*self._cell.struct_names, *self._cell.typedef_names) if self._cell else ()
 
     def _record_types(self, buffer: str, wanted: str | None) -> RecordTypes:
         return record_types(buffer, self._btf, self._structs(), wanted)
@@ -452,21 +321,6 @@ class Session:
             by_itself = parsed.attachable and (parsed.type.attach != "map" or name in dict(maps))
             if name == program or (program is None and by_itself and name not in attached):
                 yield name, section
-
-    def _only(self, program: str | None) -> str:
-        names = [p.name for p in self._programs]
-        if program is None and len(names) == 1:
-            return names[0]
-        if program in names:
-            return str(program)
-        if program is None:
-            raise SessionError(f"{self.name} has {len(names)} programs", hint=f"name one: {', '.join(names)}")
-        near = nearest(program, names)
-        raise SessionError(f"{self.name} has no program {program}", hint=f"did you mean {', '.join(near or names)}?")
-
-    def _alive(self) -> None:
-        if self._state == "closed":
-            raise SessionError(f"{self.name} is closed", hint="run the cell again")
 
     def _forget(self) -> None:
         for events in self.streams.values():

@@ -28,21 +28,37 @@ def session_document(session: Session, note: str = "") -> list[Part]:
     # Head, stages, programs, buffers, the first rows of each buffer, and whatever deserves a sentence.
     document: list[Part] = [
         Head(session.name, session.state, _TONES.get(session.state, "warning"), f"{session.engine}, {_age(session)}"),
-        Steps(tuple((s.name, s.ms, s.detail) for s in session._stages)),
+        steps(session),
         _programs(session),
     ]
     if session.streams:
         document.append(_buffers(session))
     for name, events in session.streams.items():
         document.extend(_rows(name, events))
-    document += [Note(events.advice, "warning", name) for name, events in session.streams.items() if events.advice]
-    for warning in session.warnings[:3]:
-        document.append(
-            Note(f"{warning.message}{f' (line {warning.where.line})' if warning.where else ''}", "warning", "clang")
-        )
+    document += notes(session)
     if note:
         document.append(Note(note))
     return document
+
+
+def steps(session: Session) -> Steps:
+    # The stages of its line.
+    return Steps(tuple((s.name, s.ms, s.detail) for s in session._stages))
+
+
+def notes(session: Session) -> list[Note]:
+    # What to do against losses, and what clang said.
+    advice = [(name, events.advice) for name, events in session.streams.items()]
+    clang = [f"{w.message}{f' (line {w.where.line})' if w.where else ''}" for w in session.warnings[:3]]
+    return [
+        *(Note(text, "warning", name) for name, text in advice if text),
+        *(Note(text, "warning", "clang") for text in clang),
+    ]
+
+
+def age(seconds: float) -> str:
+    # How long it has lived.
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def sessions_document(sessions: Sessions) -> list[Part]:
@@ -110,5 +126,4 @@ def _rows(name: str, events: Events) -> list[Part]:
 
 
 def _age(session: Session) -> str:
-    seconds = time.time() - session._began
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return age(time.time() - session._began)

@@ -78,7 +78,9 @@ MAY_IMPORT = {
     " recording.reader",
     "recording.fallback": "errors _probes inspectors.kernel session recording.reader recording.replay",
     "recording": "",
-    "engines.*": "errors verifier similar program_types.* _libbpf _syscalls journal toolchain inspectors.* engines.*",
+    "disassembly.*": "errors formatting tables.* engines.base disassembly.*",
+    "engines.*": "errors verifier btf similar program_types.* _libbpf _syscalls journal toolchain inspectors.*"
+    " engines.*",
     "losses": "errors btf_program btf engines.base",
     "buffers": "errors keep btf engines.base records rules events frame losses store stream sources",
     "maps.*": "errors similar formatting btf btf_program shown decode rules _bpfmaps engines.base maps.*",
@@ -89,13 +91,15 @@ MAY_IMPORT = {
     "inspectors.*": "errors similar formatting btf program_types.* inspectors.* _libbpf _probes",
     "authoring.*": "errors similar formatting cell options program_types.* btf tables.* cache toolchain inspectors.*"
     " authoring.*",
+    "views.*": "ebpflab errors similar formatting summary btf program_types.* maps.* plots.* _libbpf _syscalls"
+    " disassembly.* views.*",
     "runs": "errors similar formatting btf program_types.* inspectors.*",
     "summary": "errors similar formatting keep program_types.* verifier",
     "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps.* engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
-    "session": "errors similar formatting keep cell options program_types.* verifier btf decode records stream"
-    " store frame events buffers losses iterators maps.* plots.* line registry runs summary engines.* inspectors.*"
-    " recording.layout stacks",
+    "programs": "errors similar cell program_types.* btf decode iterators runs disassembly.* engines.base",
+    "session": "errors formatting keep program_types.* btf records store events buffers maps.* line registry programs"
+    " summary engines.* recording.layout stacks views.*",
     "loading": "errors keep cell options line registry store session",
     "health": "errors formatting journal toolchain inspectors.kernel",
     "demo": "errors",
@@ -103,19 +107,20 @@ MAY_IMPORT = {
     "cli": "errors formatting health toolchain questions inspectors.* session loading options demo recording.replay",
     "__main__": "cli",
     "jupyter.*": "ebpflab errors similar formatting keep cell options program_types.* health events maps.* plots.*"
-    " summary session loading registry questions authoring.* inspectors.* recording.fallback jupyter.*",
+    " summary views.* session loading registry questions authoring.* inspectors.* recording.fallback jupyter.*",
 }
 
 # Who may import what from elsewhere; everybody else may not, not even inside a function.
 ONLY_IN = {
     "ctypes": "_libbpf _syscalls _probes _bpfmaps _perf_events engines.libbpf engines._event_maps"
-    " engines._program_info engines.attach.* _native.* compile.vmlinux inspectors.types.python_types",
+    " engines._instructions engines._program_info engines.attach.* _native.* compile.vmlinux"
+    " inspectors.types.python_types",
     "IPython": "jupyter.* cli demo",
     "ipywidgets": "jupyter.*",
     "subprocess": "toolchain compile.spare _native.build cli",
-    "threading": "_libbpf _native.* compile.* stream ringbuf perfbuf merge stacks store losses"
+    "threading": "views.* _libbpf _native.* compile.* stream ringbuf perfbuf merge stacks store losses"
     " events registry session maps.* recording.writer recording.playback"
-    " engines.* jupyter.*",
+    " engines.* views.history views.log views.monitor jupyter.*",
     "pickle": "",
 }
 
@@ -123,7 +128,8 @@ ONLY_IN = {
 HEAVY = {"pandas", "pyarrow", "matplotlib", "IPython", "ipywidgets", "nbclient", "nbconvert", "nbformat"}
 NUMERIC = (
     "stream ringbuf perfbuf merge sources store frame snapshot shown rules columns decode symbols.* stacks records"
-    " events maps.* _bpfmaps plots.* _native.* jupyter.* recording.columns recording.playback"
+    " events maps.* _bpfmaps plots.* views.* _native.* jupyter.* recording.columns recording.playback"
+    " views.cells views.history views.rows views.words"
 )
 STANDARD_LIBRARY_ONLY = "errors toolchain health inspectors.kernel cli __main__ demo"
 

@@ -216,7 +216,7 @@ def test_log2_ticks_are_the_powers_and_sizes_have_units(frame):
     labels = [label.get_text() for label in ax.get_xticklabels()]
     assert labels[:4] == ["0", "1\nbytes", "2", "4"]
     assert labels[11:14] == ["1\nKiB", "2", "4"]
-    assert (ax.get_xscale(), len(ax.patches)) == ("log", 23)
+    assert (ax.get_xscale(), len(ax.collections[0].get_paths())) == ("log", 23)
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,10 @@ def test_boxes_lie_within_their_parents_side_by_side():
     root = flame.fold(stacks(), ["user", "kernel"])
     drawn, omitted = flame.boxes(root, least=0)
     assert (len(drawn), omitted) == (sum(1 for _ in walk(root)), 0)
-    place = {id(box.frame): box for box in drawn}
+    place = {box.frame.at: box for box in drawn}
     for box in drawn:
         left = box.left
-        for child in (place[id(child)] for child in box.frame.children):
+        for child in (place[child.at] for child in box.frame.children):
             assert (child.row, child.left, child.right) == (box.row + 1, left, left + child.frame.total)
             left = child.right
         assert left + box.frame.own == box.right
@@ -244,6 +244,29 @@ document.getElementById("result").textContent = out.join("\\n");
 """
 
 
+# What keys do, from box to box; and that the notebook around hears only those that the picture has no use for.
+PRESS = """
+<pre id="result"></pre><script>
+const svg = document.querySelector("svg"), boxes = [...svg.querySelectorAll(".box")], out = [], heard = [];
+document.addEventListener("keydown", e => heard.push(e.key));
+const press = key => document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const shown = () => boxes.filter(g => g.style.display !== "none").map(g => g.dataset.name).join(" ");
+const now = () => document.activeElement.dataset.name + document.activeElement.getAttribute("aria-level");
+const stops = () => boxes.filter(g => g.getAttribute("tabindex") === "0").map(g => g.dataset.name).join(" ");
+out.push("stop: " + stops());
+boxes[0].focus();
+out.push("walk: " + ["ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft", "ArrowUp",
+  "ArrowDown", "ArrowDown", "Home", "ArrowUp", "ArrowDown"].map(key => (press(key), now())).join(" "));
+press("Enter"); out.push("zoomed: " + shown());
+press("ArrowRight"); out.push("still: " + now());
+press("Escape"); out.push("again: " + shown() + ", at " + now() + ", stop " + stops());
+out.push("ring: " + getComputedStyle(document.activeElement).outlineStyle);
+svg.querySelector(".button").focus(); press("Tab"); press("x");
+out.push("heard: " + heard.join(" "));
+document.getElementById("result").textContent = out.join("\\n");
+</script>
+"""
+
 # As @jupyterlab/rendermime does it: markup that came as a string runs no scripts, so they are put in once more.
 INSERT = """
 <div id="output"></div><script>
@@ -258,19 +281,23 @@ for (const script of Array.from(output.querySelectorAll("script"))) {
 """
 
 
+def ran(page, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{page}")
+    done = subprocess.run(
+        [CHROMIUM, *QUIET, *OFFLINE, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return re.search('<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)[1].splitlines()
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 @pytest.mark.parametrize("notebook", [False, True])
 def test_a_browser_zooms_searches_and_shows_all_again(tmp_path, notebook):
     frame = pd.DataFrame({"kernel": ["a;b;d"] * 5 + ["a;c"] * 3 + ["c;d"] * 2})
-    page = tmp_path / "page.html"
     svg = str(flame.svg(frame, "kernel"))
     shown = INSERT % json.dumps(svg).replace("</", r"<\/") if notebook else svg
-    page.write_text(f"<!DOCTYPE html><meta charset='utf-8'>{shown}{ACT}")
-    done = subprocess.run(
-        [CHROMIUM, *QUIET, *OFFLINE, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    assert re.search('<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)[1].splitlines() == [
+    assert ran(shown + ACT, tmp_path) == [
         "first: all a c b c d d",
         "zoomed: all a b d",
         "width: 1179.5",
@@ -279,3 +306,29 @@ def test_a_browser_zooms_searches_and_shows_all_again(tmp_path, notebook):
         "bad pattern: 0 boxes, 0.0 % of all",
         "again: all a c b c d d",
     ]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_keys_walk_from_box_to_box_zoom_and_show_all_again(tmp_path):
+    frame = pd.DataFrame({"kernel": ["a;b;d"] * 5 + ["a;c"] * 3 + ["c;d"] * 2})
+    assert ran(str(flame.svg(frame, "kernel")) + PRESS, tmp_path) == [
+        "stop: all",
+        "walk: a2 b3 c3 d3 d3 c3 a2 b3 d4 all1 all1 a2",
+        "zoomed: all a b c d",
+        "still: a2",
+        "again: all a c b c d d, at a2, stop a",
+        "ring: solid",
+        "heard: Tab x",
+    ]
+
+
+def test_boxes_are_the_items_of_a_tree_with_their_level_and_a_name():
+    frame = pd.DataFrame({"kernel": ["a;b"] * 3 + ["a;c"] * 2 + ["a"]})
+    svg = ElementTree.fromstring(flame.svg(frame, "kernel"))
+    assert (svg.get("role"), svg.get("aria-label")) == ("group", "flame graph of kernel, 6 events")
+    (tree,) = svg.findall(f"{SVG}g")
+    assert tree.get("role") == "tree"
+    assert [(box.get("role"), box.get("aria-level")) for box in tree] == [
+        ("treeitem", str(level)) for level in (1, 2, 3, 3)
+    ]  # fmt: skip
+    assert all(box.find(f"{SVG}title").text for box in tree)  # which is the name of an item of SVG

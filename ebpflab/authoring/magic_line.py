@@ -89,7 +89,7 @@ def option_help(written: str) -> str:
     Examples
     --------
     >>> option_help("--watch")
-    '--watch: keep the output below the cell up to date while the session runs'
+    '--watch: show the live view below the cell; in a terminal, until Ctrl-C'
     """
     parser = options.parser()
     for action in parser._actions:

@@ -46,6 +46,8 @@ class _Clang:
         except BaseException:
             shutil.rmtree(self._folder)
             raise
+        # Reaped as soon as it ends, whoever ends it: a Jupyter kernel that shuts down waits for its children.
+        threading.Thread(target=self._process.wait, name="clang", daemon=True).start()
         _running.add(self)
 
     @property

@@ -7,7 +7,7 @@ Only plain values and file descriptors cross it, so that the other side may one 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 
@@ -88,6 +88,37 @@ class TestResult:
     ns: int
 
 
+@dataclass(frozen=True)
+class SourceLine:
+    """Where the instructions from number ``insn`` on come from: file, line and column from 1, the line's text."""
+
+    insn: int
+    file: str
+    line: int
+    column: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """A program's instructions, 8 bytes each, and the names of what they refer to.
+
+    ``translated`` is what the verifier made of them: there a map is an id, and a call the distance to a function.
+    ``functions`` are named by their first instruction, ``maps`` by id, ``calls`` and ``kfuncs`` by the number in the
+    instruction. ``problem`` says why something is missing.
+    """
+
+    code: bytes
+    translated: bool = False
+    lines: tuple[SourceLine, ...] = ()
+    functions: Mapping[int, str] = field(default_factory=dict)
+    maps: Mapping[int, str] = field(default_factory=dict)
+    calls: Mapping[int, str] = field(default_factory=dict)
+    kfuncs: Mapping[int, str] = field(default_factory=dict)
+    jited_bytes: int = 0
+    problem: str = ""
+
+
 class Handle(Protocol):
     """One opened object, on its way through load, attach and close."""
 
@@ -113,6 +144,9 @@ class Handle(Protocol):
 
     def verifier_log(self) -> str:
         """What the verifier says of the programs that it accepted."""
+
+    def instructions(self, program: str) -> Instructions:
+        """The instructions of a loaded program as the kernel keeps them."""
 
     def attach(self, program: str, target: str | None) -> LinkInfo:
         """Attach one program, to ``target`` or where its section says; raises AttachError and its children."""

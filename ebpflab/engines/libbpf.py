@@ -15,12 +15,13 @@ from ..inspectors import search
 from ..program_types import Section, Target, parse_section, parse_target
 from . import _libbpf_errors as explain
 from ._event_maps import EventMaps
+from ._instructions import helper_calls, loaded_instructions
 from ._older_libbpf import readable
 from ._program_info import loaded_info
 from .attach import ATTACH, Attachment, Request
 from .attach.aim import aim, aim_map
 from .attach.reap import reap
-from .base import LinkInfo, MapInfo, ProgramInfo, TestResult, TestRun
+from .base import Instructions, LinkInfo, MapInfo, ProgramInfo, TestResult, TestRun
 
 # Enough for the longest log the kernel writes. The pages are only reserved: a program that loads touches none.
 _LOG_SIZE = 128 << 20
@@ -29,7 +30,6 @@ _SOCK_MAPS = (15, 18)  # BPF_MAP_TYPE_SOCKMAP, BPF_MAP_TYPE_SOCKHASH
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _LOG_ALL_PATHS = 2  # BPF_LOG_LEVEL2, include/linux/bpf_verifier.h: level 1 forgets the paths that were fine
 _ROOM = 4096  # by which a program may make its packet longer in a test run
-_CALL = 0x85  # BPF_JMP | BPF_CALL
 
 
 class LibbpfEngine:
@@ -130,15 +130,14 @@ class LibbpfHandle:
         self._event_maps.resize(map_name, size)
 
     def calls(self, program: str) -> frozenset[int]:
-        """The helper numbers in a program's instructions (struct bpf_insn, include/uapi/linux/bpf.h)."""
-        pointer = self._programs[program]
-        raw = ct.string_at(self._lib.bpf_program__insns(pointer), 8 * self._lib.bpf_program__insn_cnt(pointer))
-        # code, dst:4 src:4, off, imm; src 0 means a helper, not a function of ours or of the kernel.
-        return frozenset(
-            int.from_bytes(raw[at + 4 : at + 8], "little")
-            for at in range(0, len(raw), 8)
-            if raw[at] == _CALL and raw[at + 1] >> 4 == 0
-        )
+        """The helper numbers in a program's instructions."""
+        return helper_calls(self._lib, self._programs[program])
+
+    def instructions(self, program: str) -> Instructions:
+        """A program's instructions as the kernel keeps them, with the names of what they refer to."""
+        with self._lock:
+            self._open()
+            return loaded_instructions(self._lib, self._object, self._programs[program], self._maps)
 
     def load(self) -> None:
         """Create the maps and load the programs.

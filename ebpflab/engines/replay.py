@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from ..errors import SessionError
-from .base import Handle, LinkInfo, MapInfo, ProgramInfo, TestResult, TestRun
+from .base import Handle, Instructions, LinkInfo, MapInfo, ProgramInfo, TestResult, TestRun
 
 
 class ReplayHandle:
@@ -55,6 +55,10 @@ class ReplayHandle:
     def verifier_log(self) -> str:
         """Raise: no verifier is asked."""
         refuse("ask the verifier")
+
+    def instructions(self, program: str) -> Instructions:  # noqa: ARG002 - the interface's
+        """Raise: no program is loaded."""
+        refuse("disassemble programs")
 
     def attach(self, program: str, target: str | None) -> LinkInfo:  # noqa: ARG002 - the interface's
         """Raise: no program is loaded."""

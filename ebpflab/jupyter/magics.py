@@ -45,11 +45,13 @@ class BpfMagics(Magics):
         import pandas as _pandas  # noqa: F401
 
         shell: Any = self.shell
-        asked = options.parse(line)
+        asked, output = options.parse(line), Output(shell)
+        if asked.watch:
+            output.prepare()
         played = fallback.session(asked.name, cell) if asked.name else None
         if played is not None:
             shell.user_ns[asked.name], note = played
-            Output(shell).show(played[0], note)
+            _show_played(played[0], note, output, watch=asked.watch)
             return
         session = ebpflab.load(
             cell,
@@ -65,17 +67,7 @@ class BpfMagics(Magics):
         )
         if asked.name:
             shell.user_ns[asked.name] = session
-        output = Output(shell)
-        if asked.seconds is None:
-            output.show(session)
-            output.follow(session, watch=asked.watch)
-            return
-        gone = output.progress(session, asked.seconds)
-        session.detach()
-        output.show(
-            session,
-            "" if gone >= asked.seconds else f"stopped after {gone:.1f} of {asked.seconds:g} s; the events are kept",
-        )
+        _show(session, asked, output)
 
     # One name, two magics: the line magic has to be registered under its own function.
     @no_var_expand
@@ -94,6 +86,32 @@ class BpfMagics(Magics):
         answer = fallback.shown(line, lambda: _COMMANDS[command](rest.strip()))
         _say(questions.note(answer))
         return answer
+
+
+def _show(session: ebpflab.Session, asked: options.Options, output: Output) -> None:
+    if asked.watch:
+        gone = output.watch(session, asked.seconds)
+    elif asked.seconds is not None:
+        gone = output.progress(session, asked.seconds)
+    else:
+        output.show(session)
+        output.show_first_rows(session)
+        return
+    if asked.seconds is None:
+        output.say_where(session)
+        return
+    if session.state != "closed":  # another thread may have done that
+        session.detach()
+    cut = f"stopped after {gone:.1f} of {asked.seconds:g} s; the events are kept"
+    output.end(session, "" if gone >= asked.seconds else cut)
+
+
+def _show_played(session: ebpflab.Session, note: str, output: Output, *, watch: bool) -> None:
+    if not watch:
+        output.show(session, note)
+        return
+    _say(note)
+    output.watch(session, None)
 
 
 def announce() -> None:

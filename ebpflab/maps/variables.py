@@ -37,9 +37,13 @@ class _Section:
     def __init__(self, handle: Handle, name: str) -> None:
         self._handle, self._name = handle, name
         self._pages: mmap.mmap | None = None
+        self._closed = False
 
     def bytes(self) -> memoryview:
-        return memoryview(self._pages) if self._pages is not None else self._handle.initial(self._name)
+        pages = self._pages  # another thread may close meanwhile, and libbpf's image goes with the object
+        if pages is None and self._closed:
+            raise _closed()
+        return memoryview(pages) if pages is not None else self._handle.initial(self._name)
 
     def map_pages(self, fd: int, size: int) -> None:
         # A copy of the descriptor is not needed: a mapping holds its own reference to the map.
@@ -48,6 +52,7 @@ class _Section:
         self._pages = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
 
     def close(self) -> None:
+        self._closed = True
         self._pages = None  # the mapping goes when the last thread that reads it lets go
 
 
@@ -165,8 +170,12 @@ class Variables(MutableMapping[str, Any]):
 
     def _bytes(self, variable: _Variable) -> memoryview:
         if self._state == "closed":
-            raise SessionError("the session is closed", hint="read variables before close(), or load the cell again")
+            raise _closed()
         return self._sections[variable.section].bytes()
+
+
+def _closed() -> SessionError:
+    return SessionError("the session is closed", hint="read variables before close(), or load the cell again")
 
 
 def set_before_load(variables_: Variables, values: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ class Plots:
     ----------
     frame
         Returns the events, with the attrs of :meth:`ebpflab.events.Events.df`.
+    live
+        Opens the live view of the session that they are of, for this stream.
 
     Examples
     --------
@@ -29,8 +31,8 @@ class Plots:
     >>> Plots(lambda: frame).hist("latency")
     """
 
-    def __init__(self, frame: Callable[[], pd.DataFrame]) -> None:
-        self._frame = frame
+    def __init__(self, frame: Callable[[], pd.DataFrame], live: Callable[..., Any] | None = None) -> None:
+        self._frame, self._live = frame, live
 
     def __repr__(self) -> str:
         names = [name for name in vars(type(self)) if not name.startswith("_")]
@@ -250,3 +252,39 @@ class Plots:
         from . import verdicts
 
         return verdicts.draw(self._frame(), column, packets=packets, size=size, ax=ax)
+
+    def live(self, plot: str = "rate", column: str = "", by: str = "", **options: Any) -> Any:
+        """Open the session's live view on a plot of this stream, which follows the events as they come.
+
+        Parameters
+        ----------
+        plot
+            ``rate``, ``hist``, ``top``, ``heatmap``, ``timeline``, ``flame`` or ``verdicts``.
+        column
+            What it is of, as for the method of that name; default: a column that suits.
+        by
+            The column whose most frequent values are told apart; of ``top``, ``flame`` and ``verdicts`` the numbers
+            that are added up.
+        **options
+            What else to look at, see :class:`ebpflab.views.Look`.
+
+        Returns
+        -------
+        View
+            As :meth:`ebpflab.session.Session.view` does.
+
+        Raises
+        ------
+        EbpflabError
+            When there is no such plot, or these events are of no session.
+
+        Examples
+        --------
+        >>> s.events.plot.live("hist", "latency", by="comm")
+        """
+        from ..errors import EbpflabError
+
+        if self._live is None:
+            hint = f"plot.{plot}() draws what is held; a session's own events, s.events, can be followed"
+            raise EbpflabError("these events are of no session that could be followed", hint=hint, stage="plot")
+        return self._live(plot=plot, column=column, by=by, **options)

@@ -162,9 +162,19 @@ def gaps(frame: pd.DataFrame) -> list[Gap]:
 
 
 def loss(frame: pd.DataFrame) -> str:
-    """Return a few words about what the frame lacks, empty if it lacks nothing: ``17 lost, 4 evicted``."""
+    """Return a few words about what the frame lacks, empty if it lacks nothing: ``17 lost, 4 evicted``.
+
+    A frame whose attrs say that more are ``held`` has only the newest ones.
+    """
     counts = [(frame.attrs.get(name), name) for name in ("lost", "evicted")]
-    return ", ".join(f"{count:,} {name}" for count, name in counts if count)
+    words = [f"{count:,} {name}" for count, name in counts if count]
+    return ", ".join([*filter(None, [newest(frame)]), *words])
+
+
+def newest(frame: pd.DataFrame) -> str:
+    """Return which part of all events a frame is, empty if it is all: ``newest 100,000 of 1,234,567``."""
+    held = frame.attrs.get("held", 0)
+    return f"newest {len(frame):,} of {held:,}" if held > len(frame) else ""
 
 
 def steps(width: float) -> float:

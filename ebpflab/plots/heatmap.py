@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from .style import Place
+
 Scale = Literal["log2", "linear"]
 
 _COLUMNS = 100  # bins of time, where nothing else is wanted
@@ -133,23 +135,31 @@ def draw(
     >>> heatmap.draw(s.events.df(), "took").axhline(1_000_000)  # a line at 1 ms
     <matplotlib.lines.Line2D object at ...>
     """
+    return paint(ax, counted(frame, column, time=time, bins=bins, scale=scale), frame, column, **mesh)
+
+
+def counted(frame: pd.DataFrame, column: str, **options: Any) -> Cells | None:
+    """Return :func:`cells`, or None if no event has both a time and a value."""
+    there = len(frame) > 0 and len(_pairs(frame, column, options.get("time"))[0]) > 0
+    return cells(frame, column, **options) if there else None
+
+
+def paint(ax: Place, found: Cells | None, frame: pd.DataFrame, column: str, **mesh: Any) -> Axes:
+    """Draw what was counted, of events that this frame tells more about."""
     name = f"{column} over time"
-    with style.context():
-        ax = style.axes(ax, height=3.8)
-        if not len(frame):
-            return style.empty(ax, name)
-        if not len(_pairs(frame, column, time)[0]):
-            return style.empty(ax, name, "no event has a time and a value")
-        found, kind = cells(frame, column, time=time, bins=bins, scale=scale), data.numbers(frame, column).kind
-        start, end = found.time_edges[[0, -1]].astype(np.int64).tolist()
-        x, y = style.dates(found.time_edges.astype(np.int64)), _value_axis(ax, found.value_edges, kind)
-        shown = np.ma.masked_equal(found.counts.T, 0)
-        look = {"norm": _norm(found.counts), "cmap": _colours(ax), "rasterized": True, **mesh}
-        _colour_bar(ax, ax.pcolormesh(x, y, shown, **look))
-        style.time_axis(ax, start, end)
-        ax.grid(visible=False)
-        ax.set_ylabel(column)
-        style.title(ax, name, _detail(frame, found))
+    ax = style.axes(ax, height=3.8)
+    if found is None:
+        return style.empty(ax, name, "no event has a time and a value" if len(frame) else "no events yet")
+    kind = data.numbers(frame, column).kind
+    start, end = found.time_edges[[0, -1]].astype(np.int64).tolist()
+    x, y = style.dates(found.time_edges.astype(np.int64)), _value_axis(ax, found.value_edges, kind)
+    shown = np.ma.masked_equal(found.counts.T, 0)
+    look = {"norm": _norm(found.counts), "cmap": _colours(ax), "rasterized": True, **mesh}
+    _colour_bar(ax, ax.pcolormesh(x, y, shown, **look))
+    style.time_axis(ax, start, end)
+    ax.grid(visible=False)
+    ax.set_ylabel(column)
+    style.title(ax, name, _detail(frame, found))
     return ax
 
 
@@ -248,6 +258,7 @@ def _colour_bar(ax: Axes, mesh: Any) -> None:
     if not isinstance(mesh.norm, LogNorm):
         bar.locator = MaxNLocator(nbins=6, integer=True)
     bar.formatter = FuncFormatter(lambda value, _: f"{value:,.10g}")
+    bar.minorticks_off()  # they have no label, and take longer than all others
     bar.update_ticks()
 
 
@@ -257,3 +268,12 @@ def _detail(frame: pd.DataFrame, found: Cells) -> str:
     parts = [f"{total:,} event{'' if total == 1 else 's'}", f"columns of {style.duration(width)}", data.loss(frame)]
     parts += [f"{found.left_out:,} without a time or value"] if found.left_out else []
     return ", ".join(part for part in parts if part)
+
+
+def words(found: Cells, column: str, kind: str) -> str:
+    """Return the picture in a sentence: how many values over how long, and where most of them lie."""
+    sums = found.counts.sum(axis=0)
+    at = int(sums.argmax())
+    low, high = (style.amount(float(edge), kind) for edge in found.value_edges[at : at + 2])
+    span = style.duration(float((found.time_edges[-1] - found.time_edges[0]).astype(np.int64)))
+    return f"{int(sums.sum()):,} values of {column} over {span}: most ({int(sums[at]):,}) from {low} to {high}"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from .style import Place
+
 _MOST_BINS = 10_000  # more than a screen has columns, and little enough to draw
 _DAY = 86_400 * 10**9
 _CLOCK = (10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)  # seconds
@@ -91,27 +93,30 @@ def draw(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw :func:`counts` as a stacked area of steps, in events per second."""
+    return paint(ax, counts(frame, by, every, top, time), frame, by)
+
+
+def paint(ax: Place, found: Rate | None, frame: pd.DataFrame, by: str | None = None) -> Axes:
+    """Draw what was counted, of events that this frame tells more about."""
     name = f"events per second by {by}" if by else "events per second"
-    found = counts(frame, by, every, top, time)
-    with style.context():
-        ax = style.axes(ax)
-        if found is None:
-            return style.empty(ax, name)
-        edges, base = style.dates(found.edges), np.zeros(found.counts.shape[1])
-        layers = []
-        others = found.others > 0
-        for row, colour in zip(found.counts, style.colours(len(found.names), others), strict=True):
-            above = base + row * (1e9 / found.width)
-            layers.append(ax.stairs(above, edges, baseline=base, fill=True, color=colour, alpha=0.85, linewidth=0))
-            base = above
-        style.time_axis(ax, int(found.edges[0]), int(found.edges[-1]))
-        ax.set_ylim(0, float(base.max()) * (1.2 if data.gaps(frame) else 1.08))  # room for what they say
-        ax.set_ylabel("events/s")
-        style.thousands(ax.yaxis)
-        _gaps(ax, data.gaps(frame), int(found.edges[0]), int(found.edges[-1]))
-        if by is not None:
-            style.legend(ax, layers[::-1], found.names[::-1], by)
-        style.title(ax, name, _detail(frame, found))
+    ax = style.axes(ax)
+    if found is None:
+        return style.empty(ax, name)
+    edges, base = style.dates(found.edges), np.zeros(found.counts.shape[1])
+    layers = []
+    others = found.others > 0
+    for row, colour in zip(found.counts, style.colours(len(found.names), others), strict=True):
+        above = base + row * (1e9 / found.width)
+        layers.append(style.steps(ax, above, edges, base, color=colour, alpha=0.85))
+        base = above
+    style.time_axis(ax, int(found.edges[0]), int(found.edges[-1]))
+    ax.set_ylim(0, float(base.max()) * (1.2 if data.gaps(frame) else 1.08))  # room for what they say
+    ax.set_ylabel("events/s")
+    style.thousands(ax.yaxis)
+    _gaps(ax, data.gaps(frame), int(found.edges[0]), int(found.edges[-1]))
+    if by is not None:
+        style.legend(ax, layers[::-1], found.names[::-1], by)
+    style.title(ax, name, _detail(frame, found))
     return ax
 
 
@@ -156,3 +161,13 @@ def _detail(frame: pd.DataFrame, found: Rate) -> str:
     parts = [style.events(total), f"bins of {style.duration(found.width)}", data.loss(frame)]
     parts += [f"{found.undated:,} without a time"] if found.undated else []
     return ", ".join(part for part in parts if part)
+
+
+def words(found: Rate, by: str | None = None) -> str:
+    """Return the picture in a sentence: events, their rate, and which values were the most frequent."""
+    bins, whole = found.counts.sum(axis=0), int(found.counts.sum())
+    mean, highest = (style.amount(round(n * 1e9 / found.width)) for n in (bins.mean(), bins.max()))
+    told = f"{style.events(whole)} in {style.duration(len(bins) * found.width)}, {mean} per second on average"
+    shares = [f"{count / whole:.1%}".replace("%", " %") for count in found.counts.sum(axis=1).tolist()]
+    values = len(found.names) - (found.others > 0) + found.others
+    return f"{told}, highest {highest}" + (f"; {by}: {style.largest(found.names, shares, values)}" if by else "")

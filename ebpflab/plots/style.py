@@ -1,65 +1,59 @@
-"""How plots look: one set of rcParams, a palette that colour-blind people can tell apart, and axes that read well."""
+"""How plots look: a palette that colour-blind people can tell apart, and axes that read well."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
+
+    # Where to draw: on these axes, on those that this makes, as high as the plot wants them, or on a new figure.
+    Place = Axes | Callable[[float], Axes] | None
 
 # Okabe and Ito, "Color Universal Design" (2008), without black: that is the text, or the dark ground.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442")
 OTHERS = "#999999"
 LOST = "#D55E00"
+ON_COLOUR = "#111111"  # words on a coloured box, whatever the ground is
 MAP = "viridis"
 SIZE = (10.0, 3.2)  # inches: the width of a notebook
+GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.6}
 
 _LONGEST = 44  # characters of a label; paths are elided in the middle
+_TOLD = 3  # of the largest amounts, in a sentence
 _RELATIVE = 60_000_000_000  # nanoseconds: shorter plots count from their start, longer ones show the clock
 _LEAST = 10_000  # nanoseconds of a time axis: a date of matplotlib tells times apart that differ by 0.3 us
 _TIME = ((1, "ns"), (1000, "us"), (1_000_000, "ms"), (1_000_000_000, "s"))
 _POWERS = ("", "K", "M", "G", "T", "P", "E")
 
 
-@contextlib.contextmanager
-def context() -> Iterator[None]:
-    """Draw with our rcParams; those that are not set here, such as the colours of text and ground, are the user's."""
-    import matplotlib as mpl
-
-    ours = {
-        "figure.figsize": SIZE,
-        "figure.constrained_layout.use": True,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.grid.axis": "y",
-        "axes.axisbelow": True,
-        "axes.prop_cycle": mpl.cycler(color=PALETTE),  # type: ignore[attr-defined]
-        "axes.titlesize": "medium",
-        "axes.titleweight": "bold",
-        "grid.alpha": 0.3,
-        "grid.linewidth": 0.6,
-        "legend.frameon": False,
-        "legend.fontsize": "small",
-        "image.cmap": MAP,
-    }
-    with mpl.rc_context(cast("Any", ours)):  # older stubs want plain keys, newer ones a Literal of them all
-        yield
-
-
-def axes(ax: Axes | None, height: float = SIZE[1]) -> Axes:
+def axes(ax: Place, height: float = SIZE[1]) -> Axes:
     """Return the axes to draw on: the user's, or those of a new figure of this height in inches."""
     if ax is not None:
-        return ax
+        return ax(height) if callable(ax) else ax
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(SIZE[0], height))[1]
+    return dress(plt.subplots(figsize=(SIZE[0], height), layout="constrained")[1])
+
+
+def dress(ax: Axes) -> Axes:
+    """Give new axes our lines and colours; what is not set here, such as the colours of text and ground, is the user's.
+
+    rcParams are not touched: they belong to the whole process, and the live view draws in a thread of its own while
+    the user draws, too.
+    """
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(visible=True, axis="y", **GRID)
+    ax.set_axisbelow(True)
+    ax.set_prop_cycle(color=PALETTE)
+    return ax
 
 
 def room(ax: Axes) -> float:
@@ -70,7 +64,9 @@ def room(ax: Axes) -> float:
 
 def title(ax: Axes, text: str, detail: str = "") -> None:
     """Write what is drawn above the axes, and a smaller line about it."""
-    ax.set_title(text, loc="left", pad=20 if detail else 6)
+    # Only ticks above would move a title; looking for them at every drawing takes a tenth of it.
+    y = 1.0 if ax.xaxis.get_ticks_position() == "bottom" else None
+    ax.set_title(text, loc="left", y=y, pad=20 if detail else 6, fontsize="medium", fontweight="bold")
     if detail:
         corner: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
         ax.annotate(detail, (0, 1), xytext=(0, 6), fontsize="small", alpha=0.75, **corner)
@@ -84,6 +80,16 @@ def empty(ax: Axes, text: str, why: str = "no events yet") -> Axes:
     ax.grid(visible=False)
     ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", alpha=0.6, fontsize="large")
     return ax
+
+
+def steps(ax: Axes, values: Any, edges: Any, base: Any = 0, **look: Any) -> Any:
+    """Draw an area of steps as :meth:`matplotlib.axes.Axes.stairs` does, on axes whose limits are set.
+
+    So the limits need not be found: that takes longer than to draw it.
+    """
+    from matplotlib.patches import StepPatch
+
+    return ax.add_artist(StepPatch(values, edges, baseline=base, fill=True, linewidth=0, **look))
 
 
 def colours(count: int, others: bool = False) -> list[Any]:
@@ -103,19 +109,32 @@ def legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], heading: str
     from matplotlib.collections import PathCollection
 
     shown = [elided(label, 32) for label in labels]
-    drawn = ax.legend(handles, shown, title=heading or None, loc="upper left", bbox_to_anchor=(1.0, 1.02))
+    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02), "frameon": False}
+    drawn = ax.legend(handles, shown, title=heading or None, fontsize="small", **beside)
     drawn.set_alignment("left")
-    for handle in drawn.legend_handles:
-        if isinstance(handle, PathCollection):  # the points of a scatter plot are too small to tell colours
-            handle.set_sizes([80])
+    points: list[Any] = [handle for handle in drawn.legend_handles if isinstance(handle, PathCollection)]
+    for handle in points:  # those of a scatter plot are too small to tell colours
+        handle.set_sizes([80])
+        handle.set_linewidths(3 * handle.get_linewidths())
 
 
 def elided(text: str, longest: int = _LONGEST) -> str:
     """Return a text in at most that many characters, without its middle, and with no markup of matplotlib."""
+    return plain(text, longest).replace("$", r"\$")
+
+
+def plain(text: str, longest: int = _LONGEST) -> str:
+    """Return a text in at most that many printable characters, without its middle."""
     if len(text) > longest:
         text = f"{text[: longest // 2 - 1]}…{text[-(longest // 2) :]}"
-    printable = "".join(c if c.isprintable() else "�" for c in text)
-    return printable.replace("$", r"\$")
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def largest(names: Sequence[str], amounts: Sequence[str], count: int) -> str:
+    """Return the first three of `count` names in words, each with its amount: ``bash 53, ls 7, sh 5, 2 more``."""
+    pairs = zip(names[:_TOLD], amounts, strict=False)
+    told = [f"{plain(name, 32)} {amount}".rstrip() for name, amount in pairs]
+    return ", ".join([*told, *([f"{count - len(told):,} more"] if count > len(told) else [])])
 
 
 def thousands(axis: Axis) -> None:
@@ -159,7 +178,9 @@ def time_axis(ax: Axes, start: int, end: int, origin: int | None = None) -> None
 def _clock(ax: Axes) -> None:
     from matplotlib import dates as mdates
 
-    locator = mdates.AutoDateLocator(minticks=2, maxticks=max(round(12 * room(ax)), 3))  # type: ignore[no-untyped-call]
+    most = max(round(12 * room(ax)), 3)
+    least = 2 if most >= 5 else 1  # it has no interval between 30 s and 1 min, nor between 12 h and 1 day
+    locator = mdates.AutoDateLocator(minticks=least, maxticks=most)  # type: ignore[no-untyped-call]
     shown = mdates.ConciseDateFormatter(locator, show_offset=False)  # type: ignore[no-untyped-call]
     shown.formats = ["%Y", "%b", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
     shown.zero_formats = ["", "%Y", "%b", "%d %b", "%H:%M", "%H:%M:%S"]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from .style import Place
+
 _USUAL = ("cpu", "pid", "tgid", "tid", "comm")
 _LANES = 24  # more values than this are points on an axis of numbers, or others
 _COLUMNS, _ROWS = 2_000, 500  # as fine as a screen draws it
@@ -35,9 +37,18 @@ class Points(NamedTuple):
 
 
 def points(
-    frame: pd.DataFrame, y: str | None = None, colour: str | None = None, *, time: str | None = None, top: int = 5
+    frame: pd.DataFrame,
+    y: str | None = None,
+    colour: str | None = None,
+    *,
+    time: str | None = None,
+    top: int = 5,
+    columns: int = _COLUMNS,
+    most: int = _MOST_POINTS,
 ) -> Points | None:
     """Return a point for each event, thinned to what can be seen; None if there are no events.
+
+    Of more than `most` events those are left out that lie behind others on a screen with so many columns.
 
     Raises
     ------
@@ -58,7 +69,7 @@ def points(
         return None
     zeros = np.zeros(len(at), np.int64)
     colours = data.groups(by[valid][there], top) if by is not None else data.Groups(zeros, ("",))
-    kept, exact = thin(at, heights, colours.codes, lanes=bool(lanes))
+    kept, exact = thin(at, heights, colours.codes, lanes=bool(lanes), most=most, across=columns)
     shown = colours._replace(codes=colours.codes[kept])
     return Points(at[kept], heights[kept], lanes, shown, kind, len(at), exact)
 
@@ -69,7 +80,13 @@ def usual(frame: pd.DataFrame) -> str:
 
 
 def thin(
-    at: NDArray[np.int64], y: NDArray[Any], codes: NDArray[np.int64], *, lanes: bool, most: int = _MOST_POINTS
+    at: NDArray[np.int64],
+    y: NDArray[Any],
+    codes: NDArray[np.int64],
+    *,
+    lanes: bool,
+    most: int = _MOST_POINTS,
+    across: int = _COLUMNS,
 ) -> tuple[NDArray[np.int64], bool]:
     """Return which points to draw, in their order, and whether the picture is the same as with all of them.
 
@@ -77,9 +94,9 @@ def thin(
     """
     if len(at) <= most:
         return np.arange(len(at)), True
-    columns = _pixels(at, _COLUMNS)
+    columns = _pixels(at, across)
     rows: NDArray[np.int64] = y.astype(np.int64) if lanes else _pixels(y, _ROWS)
-    cells = (codes * (int(rows.max()) + 1) + rows) * _COLUMNS + columns
+    cells = (codes * (int(rows.max()) + 1) + rows) * across + columns
     kept = np.sort(np.unique(cells, return_index=True)[1])
     step = -(-len(kept) // most)
     return kept[::step], step == 1
@@ -94,28 +111,33 @@ def draw(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw :func:`points`: ticks in lanes where there are few values, dots on an axis of numbers otherwise."""
+    return paint(ax, points(frame, y, colour, time=time), frame, y, colour)
+
+
+def paint(
+    ax: Place, found: Points | None, frame: pd.DataFrame, y: str | None = None, colour: str | None = None
+) -> Axes:
+    """Draw the points, of events that this frame tells more about."""
     name = f"events over time, by {y or usual(frame)}" if len(frame) else "events over time"
-    found = points(frame, y, colour, time=time)
-    with style.context():
-        ax = style.axes(ax, max(style.SIZE[1], 1.2 + 0.24 * len(found.lanes)) if found else style.SIZE[1])
-        if found is None:
-            return style.empty(ax, name)
-        others = found.colours.others > 0
-        x, handles = style.dates(found.at), []
-        marker, size = ("|", 110 if len(found.lanes) <= 12 else 60) if found.lanes else (".", 24)
-        thick, shades = 1.2 if found.lanes else 0.0, style.colours(len(found.colours.names), others)
-        look: dict[str, Any] = {"alpha": 0.8, "rasterized": True, "linewidths": thick}
-        for code, shade in enumerate(shades):
-            mine = found.colours.codes == code
-            below = 1.5 if others and code == len(shades) - 1 else 2.0  # the rest hides nobody
-            handles.append(ax.scatter(x[mine], found.y[mine], size, shade, marker=marker, zorder=below, **look))
-        first, last = int(found.at.min()), int(found.at.max())
-        margin = max((last - first) // 100, 1_000)
-        style.time_axis(ax, first - margin, last + margin, origin=first)
-        _y_axis(ax, found, y or usual(frame))
-        if colour is not None:
-            style.legend(ax, handles, found.colours.names, colour)
-        style.title(ax, name, _detail(frame, found))
+    ax = style.axes(ax, max(style.SIZE[1], 1.2 + 0.24 * len(found.lanes)) if found else style.SIZE[1])
+    if found is None:
+        return style.empty(ax, name)
+    others = found.colours.others > 0
+    x, handles = style.dates(found.at), []
+    marker, size = ("|", 110 if len(found.lanes) <= 12 else 60) if found.lanes else (".", 24)
+    thick, shades = 1.2 if found.lanes else 0.0, style.colours(len(found.colours.names), others)
+    look: dict[str, Any] = {"alpha": 0.8, "rasterized": True, "linewidths": thick}
+    for code, shade in enumerate(shades):
+        mine = found.colours.codes == code
+        below = 1.5 if others and code == len(shades) - 1 else 2.0  # the rest hides nobody
+        handles.append(ax.scatter(x[mine], found.y[mine], size, shade, marker=marker, zorder=below, **look))
+    first, last = int(found.at.min()), int(found.at.max())
+    margin = max((last - first) // 100, 1_000)
+    style.time_axis(ax, first - margin, last + margin, origin=first)
+    _y_axis(ax, found, y or usual(frame))
+    if colour is not None:
+        style.legend(ax, handles, found.colours.names, colour)
+    style.title(ax, name, _detail(frame, found))
     return ax
 
 
@@ -162,3 +184,16 @@ def _detail(frame: pd.DataFrame, found: Points) -> str:
     undated = len(frame) - found.total
     parts += [f"{undated:,} without a time or a value"] if undated else []
     return ", ".join([*parts, *filter(None, [data.loss(frame)])])
+
+
+def words(found: Points, y: str, colour: str | None = None) -> str:
+    """Return the picture in a sentence: how many events over how long, and what they are told apart by."""
+    span = style.duration(float(np.ptp(found.at)))
+    if found.lanes:
+        told = f"{len(found.lanes)} lane{'s' if len(found.lanes) > 1 else ''}"
+    else:
+        told = " to ".join(style.amount(float(end), found.kind) for end in (found.y.min(), found.y.max()))
+    names, others = found.colours.names, found.colours.others
+    values = len(names) - (others > 0) + others
+    coloured = f"; coloured by {colour}: {style.largest(names, [''] * len(names), values)}" if colour else ""
+    return f"{style.events(found.total)} over {span} by {y}: {told}{coloured}"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from .style import Place
+
 
 class Top(NamedTuple):
     """The largest of `distinct` values, and what they amount to; `others` is the sum of those not among them.
@@ -68,24 +70,27 @@ def largest(frame: pd.DataFrame, column: str, n: int = 10, weight: str | None = 
 
 def draw(frame: pd.DataFrame, column: str, *, n: int = 10, weight: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw :func:`largest` as horizontal bars, the largest on top, each with its amount."""
+    return paint(ax, largest(frame, column, n, weight), frame, column, weight)
+
+
+def paint(ax: Place, found: Top | None, frame: pd.DataFrame, column: str, weight: str | None = None) -> Axes:
+    """Draw what was added up, of events that this frame tells more about."""
     name = f"most frequent {column}" if weight is None else f"{column} by sum of {weight}"
-    found = largest(frame, column, n, weight)
-    with style.context():
-        ax = style.axes(ax, 1.1 + 0.28 * (len(found.names) if found else 5))
-        if found is None:
-            return style.empty(ax, name, "no events yet" if not len(frame) else "no values")
-        places = np.arange(len(found.names))
-        scale, unit = style.unit_of(float(found.amounts.max()), found.kind)
-        bars = ax.barh(places, found.amounts / scale, height=0.72, color=style.PALETTE[0])
-        ax.bar_label(bars, [_label(amount, found) for amount in found.amounts], padding=4, fontsize="small")
-        ax.set_yticks(places, [style.elided(name) for name in found.names])
-        ax.set_ylim(len(places) - 0.4, -0.6)
-        ax.tick_params(axis="y", length=0)
-        ax.grid(visible=False)
-        ax.margins(x=0.14 / min(max(style.room(ax), 0.2), 1.4))  # for the amounts beside the bars
-        style.thousands(ax.xaxis)
-        ax.set_xlabel("events" if weight is None else f"sum of {weight}" + (f", {unit}" if unit else ""))
-        style.title(ax, name, _detail(found))
+    ax = style.axes(ax, 1.1 + 0.28 * (len(found.names) if found else 5))
+    if found is None:
+        return style.empty(ax, name, "no events yet" if not len(frame) else "no values")
+    places = np.arange(len(found.names))
+    scale, unit = style.unit_of(float(found.amounts.max()), found.kind)
+    bars = ax.barh(places, found.amounts / scale, height=0.72, color=style.PALETTE[0])
+    ax.bar_label(bars, [_label(amount, found) for amount in found.amounts], padding=4, fontsize="small")
+    ax.set_yticks(places, [style.elided(name) for name in found.names])
+    ax.set_ylim(len(places) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False)
+    ax.margins(x=0.14 / min(max(style.room(ax), 0.2), 1.4))  # for the amounts beside the bars
+    style.thousands(ax.xaxis)
+    ax.set_xlabel("events" if weight is None else f"sum of {weight}" + (f", {unit}" if unit else ""))
+    style.title(ax, name, _detail(frame, found))
     return ax
 
 
@@ -94,9 +99,17 @@ def _label(amount: float, found: Top) -> str:
     return f"{style.amount(float(amount), found.kind)}{share.replace('%', ' %')}"
 
 
-def _detail(found: Top) -> str:
+def _detail(frame: pd.DataFrame, found: Top) -> str:
     rest = found.distinct - len(found.names)
     values = f"{found.distinct:,} value{'s' if found.distinct != 1 else ''}"
     total = style.amount(found.total, found.kind)
     others = f"; others ({rest:,}): {style.amount(found.others, found.kind)}" if rest else ""
-    return f"{values}, total {total}{others}"
+    return ", ".join([f"{values}, total {total}{others}", *filter(None, [data.newest(frame)])])
+
+
+def words(found: Top, column: str, weight: str | None = None) -> str:
+    """Return the picture in a sentence: the largest values with their amounts."""
+    of = f"{weight} by {column}" if weight else f"events by {column}"
+    total = style.amount(found.total, found.kind)
+    labels = [_label(float(amount), found) for amount in found.amounts]
+    return f"{total} {of}: {style.largest(found.names, labels, found.distinct)}"

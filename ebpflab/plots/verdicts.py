@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+    from .style import Place
+
 _MOST = 16  # bars; the rest is one bar
 _BAR = 0.34  # inches
 # By what becomes of the packet; the words are those of XDP, tc, netfilter and cgroups.
@@ -116,24 +118,28 @@ def draw(
     >>> verdicts.draw(s.test_run(data="mix.pcap"), size="length")
     <Axes: title={'left': 'packets by verdict'}, xlabel='packets'>
     """
+    found = counts(frame, column, packets=packets, size=size) if len(frame) else None
+    return paint(ax, found, frame, column)
+
+
+def paint(ax: Place, found: Verdicts | None, frame: pd.DataFrame, column: str) -> Axes:
+    """Draw what was counted, of events that this frame tells more about."""
     name = f"packets by {column}"
-    with style.context():
-        if not len(frame):
-            return style.empty(style.axes(ax, 2.2), name)
-        found = counts(frame, column, packets=packets, size=size)
-        ax = style.axes(ax, 1.1 + _BAR * max(len(found.names), 2))
-        rows = np.arange(len(found.names))
-        bars = ax.barh(rows, found.packets, color=[_colour(verdict) for verdict in found.names], height=0.72)
-        ax.bar_label(bars, _labels(found), padding=4, fontsize="small")
-        ax.set_yticks(rows, [style.elided(verdict) for verdict in found.names])
-        ax.set_ylim(len(rows) - 0.5, -0.5)
-        ax.set_xlim(0, max(int(found.packets.max()), 1) * 1.22)  # room for the labels
-        ax.tick_params(axis="y", length=0)
-        ax.grid(visible=False, axis="y")
-        ax.grid(visible=True, axis="x", alpha=0.3)
-        ax.set_axisbelow(True)
-        _x_axis(ax)
-        style.title(ax, name, _detail(frame, found))
+    if found is None:
+        return style.empty(style.axes(ax, 2.2), name)
+    ax = style.axes(ax, 1.1 + _BAR * max(len(found.names), 2))
+    rows = np.arange(len(found.names))
+    bars = ax.barh(rows, found.packets, color=[_colour(verdict) for verdict in found.names], height=0.72)
+    ax.bar_label(bars, _labels(found), padding=4, fontsize="small")
+    ax.set_yticks(rows, [style.elided(verdict) for verdict in found.names])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(0, max(int(found.packets.max()), 1) * 1.22)  # room for the labels
+    ax.tick_params(axis="y", length=0)
+    ax.grid(visible=False, axis="y")
+    ax.grid(visible=True, axis="x", **style.GRID)
+    ax.set_axisbelow(True)
+    _x_axis(ax)
+    style.title(ax, name, _detail(frame, found))
     return ax
 
 
@@ -181,3 +187,11 @@ def _detail(frame: pd.DataFrame, found: Verdicts) -> str:
     parts = [f"{total:,} packet{'' if total == 1 else 's'}"]
     parts += [] if found.sizes is None else [style.amount(int(found.sizes.sum()), "bytes")]
     return ", ".join(part for part in [*parts, data.loss(frame)] if part)
+
+
+def words(found: Verdicts) -> str:
+    """Return the picture in a sentence: the most frequent verdicts, and how many packets had each."""
+    total = int(found.packets.sum())
+    return (
+        f"{total:,} packet{'' if total == 1 else 's'}: {style.largest(found.names, _labels(found), len(found.names))}"
+    )

@@ -40,7 +40,7 @@ class ReplaySession(Session):
         self._buffers = playback
         self.streams = playback.streams
         for events in self.streams.values():
-            events.facts = self._facts
+            events.facts, events.live = self._facts, self.view
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(recording.about.started / 1e9))
         where = f"Linux {facts.kernel}" if facts.kernel else "a machine that it does not name"
         took = (time.perf_counter() - start) * 1000

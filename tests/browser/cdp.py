@@ -32,6 +32,13 @@ _KEYS = {  # name: code, number, the text that it types
     "Escape": ("Escape", 27, None),
     "Backspace": ("Backspace", 8, None),
     "Home": ("Home", 36, None),
+    "End": ("End", 35, None),
+    "ArrowLeft": ("ArrowLeft", 37, None),
+    "ArrowUp": ("ArrowUp", 38, None),
+    "ArrowRight": ("ArrowRight", 39, None),
+    "ArrowDown": ("ArrowDown", 40, None),
+    "Delete": ("Delete", 46, None),
+    "F2": ("F2", 113, None),
 }
 
 
@@ -116,7 +123,8 @@ class Page:
         params = message.get("params", {})
         if message.get("method") == "Runtime.exceptionThrown":
             details = params["exceptionDetails"]
-            self.errors.append(details.get("exception", {}).get("description", details["text"]))
+            thrown = details.get("exception", {})
+            self.errors.append(thrown.get("description", str(thrown.get("value", details["text"]))))
         if message.get("method") == "Runtime.consoleAPICalled" and params["type"] == "error":
             self.errors.append(" ".join(str(a.get("value", a.get("description"))) for a in params["args"]))
 

@@ -6,11 +6,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import sys
-
 import cdp
 import lab
 import pytest
@@ -22,32 +17,8 @@ NOT_OURS = ("Canceled future", "jupyterlab-manager")
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, private_cache):
     """A running JupyterLab: its address, its token and the folder of its notebooks."""
-    folder = tmp_path_factory.mktemp("lab")
-    environment = dict(os.environ)
-    for kind in ("config", "data", "runtime"):
-        (folder / kind).mkdir()
-        environment[f"JUPYTER_{kind.upper()}_DIR"] = str(folder / kind)
-    environment["JUPYTERLAB_WORKSPACES_DIR"] = environment["JUPYTERLAB_SETTINGS_DIR"] = str(folder / "config")
-    environment["IPYTHONDIR"] = str(folder / "ipython")
-    # What the wheel puts into share/jupyter, but from this tree: an installed copy may be older.
-    environment["JUPYTER_PATH"] = str(folder / "share")
-    shutil.copytree(lab.ROOT / "ebpflab" / "labextension", folder / "share" / "labextensions" / "ebpflab")
-    (folder / "share" / "nbconvert" / "templates").mkdir(parents=True)
-    shutil.copy(lab.ROOT / "ebpflab/jupyter/nbconvert.json", folder / "share" / "nbconvert" / "templates" / "conf.json")
-    (folder / "notebooks").mkdir()
-    (folder / "config" / "labconfig").mkdir()
-    (folder / "config" / "labconfig" / "page_config.json").write_text(json.dumps(lab.QUIET))
-    options = {
-        "ServerApp.ip": "127.0.0.1",
-        "ServerApp.port": 0,  # any that is free
-        "ServerApp.root_dir": folder / "notebooks",
-        "IdentityProvider.token": lab.TOKEN,
-        "KernelManager.transport": "ipc",
-    }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
-    command += [f"--{name}={value}" for name, value in options.items()]
-    with cdp.group(command, folder / "lab.log", env=environment, cwd=folder) as process:
-        yield lab.Server(process, folder, environment)
+    with lab.serving(tmp_path_factory.mktemp("lab")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import cdp
@@ -52,6 +55,36 @@ def refuse(reason):
     if _REQUIRED:
         pytest.fail(f"EBPFLAB_REQUIRE_KERNEL is set, and {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+@contextlib.contextmanager
+def serving(folder):
+    """A JupyterLab of its own, with nothing of the user's: as a :class:`Server`."""
+    environment = dict(os.environ)
+    for kind in ("config", "data", "runtime"):
+        (folder / kind).mkdir()
+        environment[f"JUPYTER_{kind.upper()}_DIR"] = str(folder / kind)
+    environment["JUPYTERLAB_WORKSPACES_DIR"] = environment["JUPYTERLAB_SETTINGS_DIR"] = str(folder / "config")
+    environment["IPYTHONDIR"] = str(folder / "ipython")
+    # What the wheel puts into share/jupyter, but from this tree: an installed copy may be older.
+    environment["JUPYTER_PATH"] = str(folder / "share")
+    shutil.copytree(ROOT / "ebpflab" / "labextension", folder / "share" / "labextensions" / "ebpflab")
+    (folder / "share" / "nbconvert" / "templates").mkdir(parents=True)
+    shutil.copy(ROOT / "ebpflab/jupyter/nbconvert.json", folder / "share" / "nbconvert" / "templates" / "conf.json")
+    (folder / "notebooks").mkdir()
+    (folder / "config" / "labconfig").mkdir()
+    (folder / "config" / "labconfig" / "page_config.json").write_text(json.dumps(QUIET))
+    options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.port": 0,  # any that is free
+        "ServerApp.root_dir": folder / "notebooks",
+        "IdentityProvider.token": TOKEN,
+        "KernelManager.transport": "ipc",
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    with cdp.group(command, folder / "lab.log", env=environment, cwd=folder) as process:
+        yield Server(process, folder, environment)
 
 
 class Server:

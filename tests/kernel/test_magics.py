@@ -13,6 +13,7 @@ import pytest
 jupyter_client = pytest.importorskip("jupyter_client", reason="magics are tested through jupyter_client")
 
 DEADLINE = 30  # seconds for any one cell
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass
@@ -312,23 +313,38 @@ def test_keep_event_and_attach_of_the_line_reach_the_session(notebook):
     assert notebook.value("list(calls.events.df())") == "['ts', 'pid', 'comm']"
 
 
-def test_a_watched_cell_updates_in_place_while_other_cells_run_and_not_too_often(notebook):
-    watched = notebook.run(cell("calls --watch")).display
-    answer = notebook.run(
-        "import time\nend = time.monotonic() + 3\nwhile time.monotonic() < end: calls.events.wait(timeout=0.1)",
-        meanwhile=lambda: cells.call_getppid(1),
-    )
-    seen = [(at, message["content"]["data"]) for at, message in answer.messages if updates(message, watched)]
-    times = [at for at, _ in seen]
-    assert len(seen) >= 3
-    # No four of them within a second: three a second at most.
-    assert all(later - earlier > 1 for earlier, later in zip(times, times[3:], strict=False))
-    assert len({data["text/plain"] for _, data in seen}) == len(seen)
+def test_a_watched_cell_shows_a_view_whose_text_is_brought_up_to_date_while_other_cells_run(notebook):
+    cell_ = notebook.run(cell("calls --watch"))
+    assert cell_.of("error") == []
+    (shown,) = cell_.of("display_data")
+    assert {"text/plain", "text/html", WIDGET} <= set(shown["data"])
+    for word in ("calls", "attached", "compile", "load + verify", "received"):
+        assert word in shown["data"]["text/plain"]
+        assert word in shown["data"]["text/html"]
+    answer = notebook.run("import time; time.sleep(3)", meanwhile=lambda: cells.call_getppid(1))
+    texts = [m["content"]["data"]["text/plain"] for _, m in answer.messages if updates(m, cell_.display)]
+    # At 0.4 and 1.6 seconds, and then every five.
+    assert 1 <= len(texts) <= 3
+    assert str(os.getpid()) in texts[-1]
+    assert len(set(texts)) == len(texts)
     notebook.start("calls.close()")
     closed = notebook.collect(
-        "", until=lambda message: updates(message, watched) and "closed" in str(message["content"])
+        "", until=lambda message: updates(message, cell_.display) and "closed" in str(message["content"])
     )
     assert "closed" in closed.last["text/html"]
+
+
+def test_what_goes_wrong_in_a_view_is_said_below_the_cell_and_breaks_nothing(notebook):
+    notebook.run("from ebpflab.jupyter.view import LiveView\nshow, LiveView.show = LiveView.show, None")
+    try:
+        answer = notebook.run(cell("calls --watch"))
+    finally:
+        notebook.run("LiveView.show = show")
+    assert answer.of("error") == []
+    assert "the live view cannot be shown: 'NoneType' object is not callable" in answer.text
+    assert "attached" in answer.text
+    cells.call_getppid(5)
+    assert notebook.value("calls.events.wait(5, timeout=5), len(calls.events.df())") == "True 5"
 
 
 def test_restarting_the_kernel_leaves_nothing_behind():
