@@ -10,14 +10,14 @@ import contextlib
 import functools
 import json
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .batches import Batches
 from .frame import arrow, frame
 from .losses import Losses
 from .recording.layout import Facts
 from .records import RecordTypes
-from .snapshot import Counters
+from .snapshot import Counters, Feed
 from .store import RecordStore
 
 if TYPE_CHECKING:
@@ -30,31 +30,8 @@ if TYPE_CHECKING:
     from .recording.writer import Recorder
     from .rules import Lookup
 
+_REST = 99  # times as long as it took to count what waits in a buffer: so long it is not counted again
 _GAPS_SHOWN = 100  # pandas copies the attrs of a frame at every operation
-
-
-class Feed(Protocol):
-    """What fills the store of a stream: a buffer with its drain, or a recording that is played."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the buffer, of each CPU where each has its own."""
-
-    @property
-    def pending_bytes(self) -> int:
-        """Bytes in the buffer that are not in the store, headers and padding included."""
-
-    def pending_records(self) -> int:
-        """Records that are in the buffer and not in the store."""
-
-    def flush(self, timeout: float) -> bool:
-        """Wait until what was sent before is in the store; False if `timeout` seconds came first."""
-
-    def pause(self) -> None:
-        """Leave the buffer alone."""
-
-    def resume(self) -> None:
-        """Go on."""
 
 
 class Events:
@@ -83,6 +60,7 @@ class Events:
         self._store, self._feed, self._losses, self._lookup = store, feed, losses, lookup
         self._began = self._ended = 0.0  # UTC seconds; what has not ended yet has 0
         self._rate = (time.monotonic(), 0, 0.0)
+        self._pending = (False, 0.0, 0)  # records in the buffer: counted while paused, to count again when, how many
         self._recorders: list[Recorder] = []
         # Of the session that it belongs to: what recordings say of it, and its live view.
         self.facts: Callable[[], Facts] = Facts
@@ -102,10 +80,7 @@ class Events:
             When records do not fit their struct.
         """
         self._catch_up()
-        with self._store.snapshot(last) as snapshot:
-            shown = frame(snapshot, self.types, self._lookup)
-        shown.attrs.update(self._attrs(snapshot.counters))
-        return shown
+        return self._framed(last)[0]
 
     @property
     def plot(self) -> Plots:
@@ -123,7 +98,8 @@ class Events:
     def newest(self, rows: int) -> pd.DataFrame:
         """Return the newest `rows` events held, as :meth:`df` does, without waiting for what is still in the buffer.
 
-        What looks again and again, such as the live view, must cost the same at any rate of events.
+        What looks again and again, such as the live view, must cost the same at any rate of events. ``attrs["held"]``
+        is how many were held when they were taken.
 
         Raises
         ------
@@ -134,9 +110,8 @@ class Events:
         --------
         >>> s.events.newest(20)
         """
-        with self._store.snapshot(rows) as snapshot:
-            shown = frame(snapshot, self.types, self._lookup)
-        shown.attrs.update(self._attrs(snapshot.counters))
+        shown, counters = self._framed(rows)
+        shown.attrs["held"] = counters.rows
         return shown
 
     @property
@@ -163,18 +138,27 @@ class Events:
         are still in the buffer. (While records flow, the numbers are of moments a little apart.) The rate is that since
         the last look; after the programs were detached, that of the whole run.
         """
-        counters = self._store.counters()
-        self._losses.look(counters.received)
-        return {
-            "received": counters.received,
-            "lost": self._losses.total(),
-            "discarded": counters.discarded,
-            "evicted": counters.evicted,
-            "pending": self._feed.pending_records(),
-            "rate": self._per_second(counters.received),
-            "rows": counters.rows,
-            "in_ring": self._feed.pending_bytes,
-        }
+        counts = self._counted(self._feed.pending_records())
+        counts["rate"] = self._per_second(counts["received"])
+        return {**counts, "in_ring": self._feed.pending_bytes}
+
+    def counts(self) -> dict[str, Any]:
+        """Count records as :meth:`stats` does, for who looks again and again; ``rate`` is that of the whole run.
+
+        The rate since the last look stays that of others, and the records in a full buffer are counted seldom.
+
+        Examples
+        --------
+        >>> s.events.counts()["received"]
+        1009
+        """
+        return self._counted(self._waiting())
+
+    @property
+    def lost(self) -> int | None:
+        """Records that the full buffer refused so far; None where nobody counts."""
+        self._losses.look(self._store.received)
+        return self._losses.total()
 
     def losses(self) -> pd.DataFrame:
         """Return when records were lost: start and end (UTC), row (events received by then), cpu, lost.
@@ -325,9 +309,39 @@ class Events:
         return self._store.counters().rows
 
     def __repr__(self) -> str:
-        stats = self.stats()
-        lost = "unknown" if stats["lost"] is None else f"{stats['lost']:,}"
-        return f"<events of {self.name}: {stats['received']:,} received, {lost} lost, {stats['evicted']:,} evicted>"
+        counts = self.counts()
+        lost = "unknown" if counts["lost"] is None else f"{counts['lost']:,}"
+        return f"<events of {self.name}: {counts['received']:,} received, {lost} lost, {counts['evicted']:,} evicted>"
+
+    def _framed(self, rows: int | None) -> tuple[pd.DataFrame, Counters]:
+        with self._store.snapshot(rows) as snapshot:
+            shown = frame(snapshot, self.types, self._lookup)
+        shown.attrs.update(self._attrs(snapshot.counters))
+        return shown, snapshot.counters
+
+    def _counted(self, pending: int) -> dict[str, Any]:
+        counters = self._store.counters()
+        return {
+            "received": counters.received,
+            "lost": self.lost,
+            "discarded": counters.discarded,
+            "evicted": counters.evicted,
+            "pending": pending,
+            "rate": counters.received / self._seconds() if self._began else 0.0,
+            "rows": counters.rows,
+        }
+
+    def _waiting(self) -> int:
+        # To count what is in a buffer takes a step for each record.
+        paused, until, count = self._pending
+        if self.paused != paused or time.monotonic() >= until:
+            start = time.monotonic()
+            count, end = self._feed.pending_records(), time.monotonic()
+            self._pending = self.paused, end + _REST * (end - start), count
+        return count
+
+    def _seconds(self) -> float:
+        return max((self._ended or time.time()) - self._began, 1e-3)
 
     def _attrs(self, counters: Counters) -> dict[str, Any]:
         # The counters are the frame's: more may have come while it was made.
@@ -357,7 +371,7 @@ class Events:
     def _per_second(self, received: int) -> float:
         # While it runs: since the last look. Afterwards: over the whole run.
         if self._began and self._ended:
-            return received / max(self._ended - self._began, 1e-3)
+            return received / self._seconds()
         then, count, rate = self._rate
         now = time.monotonic()
         if now - then >= 0.25:

@@ -78,7 +78,8 @@ def frame(snapshot: Snapshot, types: RecordTypes, lookup: Lookup | None = None) 
     """Return the records of a snapshot in order of arrival.
 
     Records of several types share one frame, whose first column ``record`` names the type; a column that a
-    record's type lacks is empty in its row. `lookup` tells what stack ids and addresses stand for.
+    record's type lacks is empty in its row, and whole numbers stay what they are (``UInt64``, ``boolean``). `lookup`
+    tells what stack ids and addresses stand for.
 
     Raises
     ------
@@ -96,10 +97,19 @@ def frame(snapshot: Snapshot, types: RecordTypes, lookup: Lookup | None = None) 
     frames = [decode.to_frame(part.candidate.type, part.chunks, lookup) for part in found]
     for part, each in zip(found, frames, strict=True):
         each.insert(0, "record", part.record)
+    _nullable(frames)
     joined = pd.concat(frames, ignore_index=True)
     joined["record"] = joined["record"].astype("category")
     order = np.argsort(np.concatenate([part.places for part in found]), kind="stable")
     return joined.iloc[order].reset_index(drop=True)
+
+
+def _nullable(frames: Sequence[pd.DataFrame]) -> None:
+    # Where a type lacks a column, pandas would make a float of its numbers, which has 53 bits of 64.
+    for each in frames:
+        for name in each.columns:
+            if each[name].dtype.kind in "iub" and any(name not in other for other in frames):
+                each[name] = each[name].convert_dtypes()
 
 
 def arrow(snapshot: Snapshot, types: RecordTypes, lookup: Lookup | None = None) -> Any:

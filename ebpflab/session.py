@@ -93,12 +93,14 @@ class Session(Programs):
         self.warnings = prepared.warnings
         self.streams: dict[str, Events] = {}
         self._targets = dict(prepared.targets)
+        self._waiting = frozenset(prepared.waiting)  # nothing says where to attach these: that is left to attach(name)
         self.vars = Variables(handle, self._btf)
         self.maps = Maps(handle, self._btf)
         self._stages = stages
         self._buffers: Buffers | Playback | None = None
         self._lookup: Resolver | None = None
         self._began = time.time()
+        self._ended = 0.0  # UTC seconds, once it is closed
         self._lock = threading.RLock()
         self._guests: weakref.WeakSet[Guest] = weakref.WeakSet()  # under the lock
 
@@ -319,11 +321,12 @@ class Session(Programs):
         for name, section in programs + maps:
             parsed = parse_section(section)
             by_itself = parsed.attachable and (parsed.type.attach != "map" or name in dict(maps))
+            by_itself = by_itself and name not in self._waiting
             if name == program or (program is None and by_itself and name not in attached):
                 yield name, section
 
     def _forget(self) -> None:
         for events in self.streams.values():
             events.end()
-        self._state = "closed"
+        self._ended, self._state = time.time(), "closed"
         registry.forget(self)

@@ -1,9 +1,9 @@
-"""What readers of a store get: arrays over its slabs, grouped by record length."""
+"""What fills a store, and what its readers get: arrays over its slabs, grouped by record length."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,6 +12,30 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import NDArray
+
+
+class Feed(Protocol):
+    """What fills the store of a stream: a buffer with its drain, or a recording that is played."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the buffer, of each CPU where each has its own."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes in the buffer that are not in the store, headers and padding included."""
+
+    def pending_records(self) -> int:
+        """Records that are in the buffer and not in the store."""
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what was sent before is in the store; False if `timeout` seconds came first."""
+
+    def pause(self) -> None:
+        """Leave the buffer alone."""
+
+    def resume(self) -> None:
+        """Go on."""
 
 
 class Counters(NamedTuple):

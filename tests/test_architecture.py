@@ -36,6 +36,8 @@ MAY_IMPORT = {
     "journal": "errors cache",
     "_native.*": "errors cache toolchain _native.*",
     "compile.*": "errors cache cell diagnostics toolchain _libbpf btf compile.*",
+    "bcc.*": "errors similar cache cell diagnostics toolchain tables btf btf_layout btf_plan btf_writer btf_checks"
+    " program_types.* compile.* inspectors.tracefs bcc.*",
     "program_types.*": "errors similar program_types.*",
     "verifier": "errors verifier_messages",
     "verifier_messages": "",
@@ -95,7 +97,8 @@ MAY_IMPORT = {
     " disassembly.* views.*",
     "runs": "errors similar formatting btf program_types.* inspectors.*",
     "summary": "errors similar formatting keep program_types.* verifier",
-    "line": "errors cache similar cell diagnostics compile.* verifier program_types.* maps.* engines.* inspectors.*",
+    "line": "errors cache similar cell diagnostics compile.* bcc.* verifier program_types.* maps.* engines.*"
+    " inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
     "programs": "errors similar cell program_types.* btf decode iterators runs disassembly.* engines.base",
     "session": "errors formatting keep program_types.* btf records store events buffers maps.* line registry programs"
@@ -113,12 +116,12 @@ MAY_IMPORT = {
 # Who may import what from elsewhere; everybody else may not, not even inside a function.
 ONLY_IN = {
     "ctypes": "_libbpf _syscalls _probes _bpfmaps _perf_events engines.libbpf engines._event_maps"
-    " engines._instructions engines._program_info engines.attach.* _native.* compile.vmlinux"
+    " engines._instructions engines._program_info engines.attach.* _native.* compile.vmlinux bcc.child"
     " inspectors.types.python_types",
     "IPython": "jupyter.* cli demo",
     "ipywidgets": "jupyter.*",
-    "subprocess": "toolchain compile.spare _native.build cli",
-    "threading": "views.* _libbpf _native.* compile.* stream ringbuf perfbuf merge stacks store losses"
+    "subprocess": "toolchain compile.spare bcc.process bcc.declarations _native.build cli",
+    "threading": "views.* _libbpf _native.* compile.* bcc.process stream ringbuf perfbuf merge stacks store losses"
     " events registry session maps.* recording.writer recording.playback"
     " engines.* views.history views.log views.monitor jupyter.*",
     "pickle": "",

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 import ebpflab
 from ebpflab.errors import EbpflabError
-from ebpflab.plots import flame, heatmap, verdicts
+from ebpflab.plots import data, flame, heatmap, histogram, style, top, verdicts
 
 ROOT = Path(__file__).resolve().parents[1]
 START = 1_795_340_000_000_000_000
@@ -208,3 +208,56 @@ def test_verdicts_that_cannot_be_drawn_are_said():
         verdicts.draw(frame, "verdit")
     with pytest.raises(EbpflabError, match="goes down to -1"):
         verdicts.draw(frame, packets="change")
+
+
+# Numbers as large as there are
+
+MOST = 2**64 - 1
+
+
+def test_sums_that_64_bits_do_not_hold_are_floats_and_never_negative():
+    frame = events(3, comm=["a", "b", "a"], bytes=np.array([MOST, 10, 2**63], np.uint64))
+    assert top.largest(frame, "comm", weight="bytes").amounts.tolist() == [float(MOST) + 2.0**63, 10.0]
+    assert verdicts.counts(frame, "comm", size="bytes").sizes.tolist() == [float(MOST) + 2.0**63, 10.0]
+    assert flame.folded(frame, "comm", "bytes")[0].total == float(MOST) + 2.0**63
+    spans = events(3, comm=["a", "a", "b"], took=pd.to_timedelta([2**62, 2**62, 1]))
+    assert top.largest(spans, "comm", weight="took").amounts.tolist() == [2.0**63, 1.0]
+    small = events(3, comm=["a", "a", "b"], bytes=np.array([2**53, 1, 7], np.uint64))
+    assert top.largest(small, "comm", weight="bytes").amounts.tolist() == [2**53 + 1, 7]  # these are exact
+
+
+def test_durations_in_large_units_do_not_wrap():
+    for value in (2**62, 2**63):
+        found = data.numbers(events(2, lat_us=np.array([value, 1], np.uint64)), "lat_us")
+        assert found.values.tolist() == [value * 1000.0, 1000.0]
+    assert data.numbers(events(1, lat_us=[17]), "lat_us").values.dtype == np.int64
+    many = events(2, lat_us=np.array([2**53, 2**53], np.uint64))  # only their sum is too large
+    assert data.numbers(many, "lat_us").values.tolist() == [2**53 * 1000] * 2
+
+
+@pytest.mark.parametrize("log2", ["auto", True, False])
+def test_values_that_no_bucket_can_hold_are_a_sentence(log2):
+    for values in ([-1.7e308, 1.7e308], [1.7e308], [0.0, -1e301]):
+        with pytest.raises(EbpflabError, match="buckets have no such edges"):
+            histogram.counts(pd.DataFrame({"q": values}), "q", log2=log2)
+
+
+@pytest.mark.parametrize("values", [[1e20], [1e300, 1e299], [2.0**63, 2.0**63 + 2048], [-1e18] * 3, [1e-300, 0.0]])
+@pytest.mark.parametrize("bins", [None, 7])
+def test_large_values_that_lie_together_have_buckets_that_floats_can_tell(values, bins):
+    frame = pd.DataFrame({"q": values})
+    found = histogram.counts(frame, "q", log2=False, bins=bins)
+    assert (np.diff(found.edges) > 0).all()
+    assert found.counts.sum() == len(values)
+    assert found.edges[0] <= min(values) <= max(values) <= found.edges[-1]
+    histogram.draw(frame, "q", log2=False, bins=bins).figure.canvas.draw()
+
+
+def test_large_numbers_have_as_many_digits_as_they_know():
+    assert [style.amount(n) for n in (999_999_999_999_999.0, 1e15, 2.0**64, -1.7e308)] == [
+        "999,999,999,999,999",
+        "1e+15",
+        "1.84e+19",
+        "-1.7e+308",
+    ]
+    assert style.amount(float("inf")) == "inf"

@@ -98,7 +98,7 @@ def test_one_look_has_the_numbers_and_the_newest_rows_of_the_recording(session, 
     newest = frame.iloc[::-1].head(7)
     pids = [words[3] for words in shown]
     assert pids == [str(pid) for pid in newest["pid"]]
-    assert text.splitlines()[-1] == "  one look; .watch() keeps it up to date"
+    assert "watch()" not in text, "it is over"
 
 
 def test_a_look_with_a_filter_and_an_order_says_so(session, frame):
@@ -150,9 +150,25 @@ def test_a_rate_that_nobody_watched_is_drawn_from_the_times_of_the_events(sessio
     ],
 )
 def test_what_cannot_be_shown_is_said_in_its_place(session, options, words):
-    text = repr(session.view(**options))
-    assert words in text
-    assert "Traceback" not in text
+    view = session.view()
+    view.look = view.look.changed(**options)  # what a page may ask for; view() itself refuses what cannot be
+    assert words in repr(view)
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "hint"),
+    [
+        ({"plot": "flame"}, "no column for plot 'flame'", "kernel_stack_t"),
+        ({"plot": "hist", "column": "toook"}, "there is no column 'toook'", "did you mean took?"),
+        ({"plot": "hist", "column": "comm"}, "plot 'hist' cannot draw comm, a column of texts", "top"),
+        ({"map": "variables"}, "there is no map 'variables'", ""),
+        ({"rows": "many"}, "rows='many' is not a whole number", "give a whole number"),
+    ],
+)
+def test_a_view_of_what_is_not_there_is_refused_by_name(session, options, what, hint):
+    with pytest.raises(EbpflabError, match=re.escape(what)) as caught:
+        session.view(**options)
+    assert hint in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("columns", [20, 41, 60, 80, 137])
@@ -204,7 +220,7 @@ def test_what_is_cut_fits_and_is_the_beginning(text, room):
 
 
 def test_without_a_terminal_a_watch_prints_one_look_at_its_end(session, capsys):
-    assert session.view(rows=3).watch(seconds=0.3)
+    assert session.view(rows=3).follow(seconds=0.3)
     text = capsys.readouterr().out
     assert text.count("latency [replayed]") == 1
     assert "\x1b" not in text
@@ -219,7 +235,7 @@ def test_a_time_that_is_none_is_an_error_of_ours(session, options):
 
 def test_a_watch_draws_over_itself_and_ends_with_the_recording(going_on, screen):
     output = screen()
-    assert going_on.view().watch(every=0.1)
+    assert going_on.view().follow(every=0.1)
     assert going_on.state == "replayed"
     assert output.getvalue().count("\x1b[?25l") >= 5
     assert output.seen.cursor
@@ -232,7 +248,7 @@ def test_a_watch_is_never_longer_than_the_screen_and_leaves_what_stood_above(goi
     monkeypatch.setenv("LINES", "9")
     output = screen()
     output.write("above\n")
-    assert going_on.view(rows=200).watch(seconds=0.7, every=0.1)
+    assert going_on.view(rows=200).follow(seconds=0.7, every=0.1)
     assert output.getvalue().count("\x1b[?25l") >= 3
     assert output.seen.lines[0] == "above"
     assert len(output.seen.lines) == 1 + 9
@@ -243,7 +259,7 @@ def test_a_terminal_that_changes_its_size_gets_a_fresh_look_below_the_old_one(go
     output = screen()
     change = threading.Timer(0.35, lambda: monkeypatch.setenv("COLUMNS", "60"))
     change.start()
-    assert going_on.view(rows=3).watch(seconds=0.8, every=0.1)
+    assert going_on.view(rows=3).follow(seconds=0.8, every=0.1)
     change.join()
     assert output.seen.text.count("opens [replaying]") == 2
 
@@ -251,7 +267,7 @@ def test_a_terminal_that_changes_its_size_gets_a_fresh_look_below_the_old_one(go
 def test_an_interrupt_ends_the_watch_and_the_last_look_stays(going_on, screen):
     output = screen()
     threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    assert going_on.view().watch() is False
+    assert going_on.view().follow() is False
     assert going_on.state == "replaying"
     assert output.seen.cursor
     assert "Ctrl-C" not in output.seen.text
@@ -270,7 +286,7 @@ def test_an_interrupt_while_a_longer_look_is_drawn_leaves_one_look(going_on, scr
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(output, "write", interrupted)
-    assert going_on.view().watch(every=0.1) is False
+    assert going_on.view().follow(every=0.1) is False
     assert sent
     assert output.seen.text.count("received") == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -278,7 +294,7 @@ def test_an_interrupt_while_a_longer_look_is_drawn_leaves_one_look(going_on, scr
 
 def test_a_thread_that_is_not_the_main_one_can_watch(going_on, screen):
     output, answers = screen(), []
-    watcher = threading.Thread(target=lambda: answers.append(going_on.view().watch(every=0.1)))
+    watcher = threading.Thread(target=lambda: answers.append(going_on.view().follow(every=0.1)))
     watcher.start()
     watcher.join(20)
     assert answers == [True]

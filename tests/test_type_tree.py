@@ -55,7 +55,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.words.append(data)
+        self.words += [data] if data.strip() else []  # blanks stand between the words
 
 
 def test_html_says_what_the_text_says():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from ebpflab.errors import EbpflabError
 from ebpflab.jupyter import protocol
 from ebpflab.jupyter.actions import act, looked
-from ebpflab.jupyter.pace import Budget, Pace, TwinPace
+from ebpflab.jupyter.pace import BUSY_SECONDS, UNSEEN_FRAMES, Budget, Pace, TwinPace
 from ebpflab.jupyter.wire import Wire
 from ebpflab.views import Look
 from ebpflab.views.cells import Column
@@ -155,10 +157,11 @@ def test_of_a_long_listing_the_first_rows_are_sent_and_the_other_instructions_co
 
 
 def test_entries_travel_with_what_a_page_needs_to_edit_them():
-    found = Entries("m", "hash", (Column("key", "number"), Column("value", "text")), (("1", "a"), ("2", "b")), 2, True)
+    found = Entries("m", "hash", (Column("key", "number"), Column("value", "text")), (("1", "a"), ("2", "b")), 2, True, ("2",))
     content, buffers = frame_of(protocol.entries(found))
     assert table_of(buffers[0]) == [["1", "a"], ["2", "b"]]
     expected = {"name": "entries", "map": "m", "type": "hash", "count": 2, "editable": True, "problem": ""}
+    expected["constants"] = ["2"]
     assert content["parts"][0] == {**expected, "columns": [["key", "number"], ["value", "text"]]}
 
 
@@ -230,9 +233,34 @@ def test_the_interval_doubles_with_every_25_unseen_frames_up_to_30_seconds(clock
     assert intervals[23::25][:8] == [0.2 * 2**i for i in range(8)]
     assert intervals[24] == 0.4
     assert intervals[-1] == 30.0
-    assert pace.away
     pace.seen(400)
     assert pace.interval == 0.2
+
+
+def test_a_page_that_says_now_and_then_what_it_drew_gets_all_frames():
+    text = (Path(protocol.__file__).parent / "page" / "tools.js").read_text()
+    between = int(re.search(r"const ACKNOWLEDGED = (\d+);", text)[1]) / 1000
+    assert 2 * between / BUSY_SECONDS < UNSEEN_FRAMES
+
+
+def test_who_leaves_a_frame_unseen_for_a_minute_is_away_until_the_next_word(clock):
+    pace = Pace(clock)
+    clock.now += 3600
+    pace.seen(pace.frame())
+    clock.now += 3600
+    assert not pace.away  # nothing was sent that could have been answered
+    for _ in range(6):
+        pace.frame()
+        clock.now += 9.9
+        assert not pace.away
+    clock.now += 0.7
+    assert pace.away
+    pace.seen(7)
+    assert not pace.away
+    pace.frame()
+    clock.now += 61
+    assert pace.away
+    pace.arrived()
     assert not pace.away
 
 
@@ -263,15 +291,18 @@ def test_a_part_that_costs_much_is_drawn_less_often(clock):
     assert pace.due("picture")
 
 
-def test_the_twin_is_looked_at_soon_twice_and_then_every_five_seconds(clock):
-    pace, start, times = TwinPace(clock), clock.now, []
-    pace.shown()
-    while clock.now < start + 17:
-        clock.now += 0.01
-        if not pace.until():
-            times.append(clock.now - start)
-            pace.looked()
-    assert times == pytest.approx([0.4, 1.6, 6.6, 11.6, 16.6], abs=0.06)
+def test_the_twin_is_looked_at_soon_twice_and_then_ever_less_often_but_once_a_minute(clock):
+    pace = TwinPace(clock)
+    for seconds in (200, 8):  # what is shown in it changed: from the beginning
+        start, times = clock.now, []
+        pace.shown()
+        while clock.now < start + seconds:
+            clock.now += 0.01
+            if not pace.until():
+                times.append(clock.now - start)
+                pace.looked()
+        expected = [0.4, 1.6, 6.6, 16.6, 36.6, 76.6, 136.6, 196.6]
+        assert times == pytest.approx([at for at in expected if at < seconds], abs=0.09)
 
 
 # --- what pages ask for

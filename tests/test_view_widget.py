@@ -238,35 +238,6 @@ def test_closing_does_not_wait_for_a_drawing_and_nothing_is_sent_afterwards(page
     assert {WIDGET, OURS} & set(page.displays[-1][2]) == set()
 
 
-def test_the_twin_follows_and_loses_the_widget_when_the_view_is_closed(page, view):
-    view.show()
-    page.hello(view)
-    (_, display, first), *_ = page.displays
-    assert set(first) == {"text/plain", "text/html", WIDGET, OURS}
-    assert first[OURS] == {"model_id": view.model_id}
-    until(lambda: "<img" in page.displays[-1][2]["text/html"])
-    assert {each for _, each, _ in page.displays} == {display}
-    assert max(len(b["text/html"]) + len(b["text/plain"]) for _, _, b in page.displays) < 50_000
-    count = len(page.displays)
-    view.close()
-    assert set(page.displays[-1][2]) == {"text/plain", "text/html"}
-    assert "<img" in page.displays[-1][2]["text/html"]
-    assert len(page.displays) == count + 1
-    assert [kind for _, _, kind, *_ in page.sent][-2:] == ["comm_close"] * 2
-
-
-def test_a_front_end_without_our_extension_gets_no_update_but_the_last(page, view):
-    view.show()
-    page.hello(view, lab=False)
-    time.sleep(2.0)
-    assert len(page.displays) == 1
-    view.session.close()
-    until(lambda: threads() == [])
-    assert len(page.displays) == 2
-    assert set(page.displays[-1][2]) == {"text/plain", "text/html"}
-    assert "<img" in page.displays[-1][2]["text/html"]
-
-
 def test_the_end_of_the_session_is_the_last_frame_and_looks_are_answered_without_a_thread(page, view):
     view.show()
     page.hello(view)

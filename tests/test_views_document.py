@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 import time
 from html import escape
 from html.parser import HTMLParser
@@ -64,7 +65,7 @@ class Holding:
     def __init__(self, **streams):
         self.streams, self.warnings, self._began = streams, (), time.time()
         self._stages, self._programs, self._links = [Stage("compile", 23.0, "cached")], [], []
-        self._guests = set()
+        self._guests, self._lock, self._ended = set(), threading.RLock(), None
 
 
 def holding(structs, *records, **more):
@@ -252,6 +253,15 @@ def test_it_says_when_that_was(replayed):
     assert abs(at - time.time()) < 60
     replayed.close()
     assert "[closed]" in made(replayed).text()
+
+
+@pytest.mark.parametrize("state", ["attached", "paused"])
+def test_of_a_session_that_goes_on_it_says_that_it_was_so_then_and_in_no_bright_colour(replayed, state):
+    going = made(replayed, state=state, tone="ok")
+    assert re.search(rf"\[{state}\] .*, as of \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", going.text())
+    assert going.parts[0].tone == "muted"
+    over = made(replayed, state="closed", tone="muted")
+    assert "as of" not in over.text()
 
 
 def test_it_can_be_read_without_our_style(replayed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,10 @@ from ebpflab.errors import EbpflabError, MapError, SessionError
 from ebpflab.maps.record import Named, record_class
 from ebpflab.views import Look
 from ebpflab.views.entries import delete, entries, names, write
-from ebpflab.views.literals import text_of, value_of
+from ebpflab.views.literals import changed, text_of, value_of
 
 PLAIN = st.recursive(
-    st.integers() | st.booleans() | st.text() | st.binary() | st.floats(allow_nan=False, allow_infinity=False),
+    st.integers() | st.booleans() | st.text() | st.binary() | st.floats(allow_nan=False),
     lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple),
     max_leaves=9,
 )
@@ -50,6 +51,9 @@ def test_any_text_is_a_value(text, wants_text):
         ("{'pid': 17}", {"pid": 17}, "{'pid': 17}"),
         ("[1, 2]", [1, 2], "[1, 2]"),
         ("true", True, "true"),
+        ("-inf", -math.inf, "-inf"),
+        ("[1.5, inf]", [1.5, math.inf], "[1.5, inf]"),
+        ("'nan'", "nan", "nan"),
         (" 5 ", 5, " 5 "),
         ('"\\d"', "\\d", "\\d"),
         ("__import__('os')", "__import__('os')", "__import__('os')"),
@@ -58,6 +62,21 @@ def test_any_text_is_a_value(text, wants_text):
 def test_literals_are_values_and_the_rest_are_words(text, value, for_text):
     assert value_of(text, wants_text=False) == value
     assert value_of(text, wants_text=True) == for_text
+
+
+def test_no_number_is_a_float_all_the_same():
+    assert math.isnan(value_of(text_of(math.nan), wants_text=False))
+    assert math.isnan(value_of("{'x': -nan}", wants_text=False)["x"])
+    assert value_of(text_of("nan"), wants_text=True) == "nan"
+
+
+def test_what_was_changed_are_members_by_name_and_elements_by_index():
+    before = {"pid": 17, "at": [1, 2], "u": {"whole": 1, "part": b"\1"}}
+    after = {"pid": 17, "at": [1, 3], "u": {"whole": 7, "part": b"\1"}}
+    assert changed(after, before) == {"at": {1: 3}, "u": {"whole": 7}}
+    assert changed(before, before) == {}
+    assert changed({"new": 1}, {}) == {"new": 1}
+    assert changed([1, 2], [1]) == [1, 2]
 
 
 def test_structs_are_shown_as_what_can_be_written_and_enums_by_name():

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from plotted import RECORDINGS
+from recorded import Stream, points
 
 import ebpflab
 from ebpflab.views import Look, log
@@ -100,7 +101,7 @@ def test_a_paused_session_says_so_until_it_goes_on():
         session.events.pause()
     assert monitor.look().state == "closed"
     texts = [line.text for line in log.lines(session)]
-    paused = "events: paused: the buffer fills, and what it refuses is lost"
+    paused = "events: paused: the recording waits"
     assert texts[-4:] == [paused, "events: resumed", paused, "the session is closed"]
 
 
@@ -112,6 +113,67 @@ def test_age_stands_still_when_the_session_is_closed(session):
     assert (monitor.look().state, monitor.look().age) == ("closed", first.age)
 
 
+def test_age_is_the_same_in_every_view_whenever_it_was_opened(session):
+    early = Monitor(session)
+    session.close()
+    age = early.look().age
+    time.sleep(0.05)
+    assert Monitor(session).look().age == age
+
+
+def test_the_history_of_a_session_stands_still_when_nothing_more_can_come():
+    with ebpflab.replay(PATH, speed=20) as session:
+        monitor = Monitor(session)
+        before, deadline = monitor.look().received, time.monotonic() + 20
+        while monitor.look().state == "replaying" and time.monotonic() < deadline:
+            time.sleep(0.03)
+        first = monitor.history(600)
+        assert first.rate.sum(dtype=np.float64) * first.step == pytest.approx(monitor.look().received - before, abs=0.5)
+        time.sleep(0.45)
+        assert monitor.look().state == "replayed"
+        again = monitor.history(600)
+        assert (again.end, again.rate.tolist()) == (first.end, first.rate.tolist())
+    assert monitor.look().state == "closed"
+    assert monitor.history(600).end == first.end
+
+
+def test_looking_leaves_the_rate_of_other_readers_alone():
+    stream = Stream(structs=("point",))
+    events = stream.events
+    events.stats()
+    time.sleep(0.3)
+    stream.send(*points(*((n, n) for n in range(1009))))
+    assert events.counts()["received"] == events.counts()["received"] == 1009
+    assert "1,009 received" in repr(events)
+    assert 1000 < events.stats()["rate"] < 1009 / 0.3
+    stream.close()
+    assert events.counts()["rate"] == events.stats()["rate"]  # of the whole run
+
+
+def test_records_that_wait_in_the_buffer_are_counted_the_more_seldom_the_longer_that_takes():
+    class Full:
+        size, pending_bytes, counted = 1 << 26, 1 << 26, 0
+
+        def pending_records(self):
+            self.counted += 1
+            time.sleep(0.01)
+            return 4_000_037
+
+        def pause(self):
+            pass
+
+    stream = Stream(structs=("point",))
+    events, feed = stream.events, Full()
+    events._feed = feed
+    assert [events.counts()["pending"] for _ in range(7)] == [4_000_037] * 7
+    assert feed.counted == 1
+    events.pause()
+    events.counts()
+    assert feed.counted == 2  # things are different now
+    events.stats()
+    assert feed.counted == 3  # who asks for exact numbers gets them
+
+
 def test_tiles_come_in_their_order_as_people_read_numbers():
     assert [tile[:4] for tile in numbers().tiles()] == [
         ("rate", "events/s", "1,234,567", ""),
@@ -120,7 +182,7 @@ def test_tiles_come_in_their_order_as_people_read_numbers():
         ("evicted", "evicted", "17", ""),
         ("runs", "runs/s", "1,009", ""),
         ("ns", "ns per run", "547", ""),
-        ("core", "of a core", "1.23 %", ""),
+        ("core", "share of a core", "1.23 %", ""),
         ("memory", "memory", "96 MB", ""),
     ]
     assert all(isinstance(tile, Tile) and tile.title for tile in numbers().tiles())

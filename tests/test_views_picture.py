@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -15,11 +16,12 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 from plotted import RECORDINGS, made
+from recorded import Stream, points
 
 import ebpflab
-from ebpflab.plots import Plots, flow, histogram
+from ebpflab.plots import Plots, flow, histogram, style
 from ebpflab.plots.sheet import DARK, LIGHT, Sheet
-from ebpflab.views import PLOTS, Look
+from ebpflab.views import PLOTS, Look, rows
 from ebpflab.views.history import STEP, History
 from ebpflab.views.picture import BYTES, ROWS, draw
 from ebpflab.views.suiting import choices, column, suits
@@ -36,17 +38,14 @@ def events_of(frame, stacks=("user",)):
 
         def newest(self, rows):
             found = frame.iloc[-rows:].copy()
-            found.attrs = dict(frame.attrs)
+            found.attrs = {**frame.attrs, "held": len(frame)}
             return found
-
-        def __len__(self):
-            return len(frame)
 
     return Events()
 
 
-def holding(frame, state="attached", **options):
-    return SimpleNamespace(name="s", state=state, streams={"events": events_of(frame, **options)})
+def holding(frame, state="attached", engine="libbpf", **options):
+    return SimpleNamespace(name="s", state=state, engine=engine, streams={"events": events_of(frame, **options)})
 
 
 def whole(count=COUNT):
@@ -189,7 +188,7 @@ def test_losses_of_a_history_are_spans_with_their_sums():
 
 
 def test_without_a_history_of_its_own_the_rate_is_that_of_the_events_held(frame):
-    over, quiet = holding(frame, state="replayed"), history(np.zeros(50))
+    over, quiet = holding(frame, state="closed"), history(np.zeros(50))
     assert draw(over, Look(), quiet).alt.startswith(f"{COUNT:,} events in ")
     assert draw(holding(frame), Look(), quiet).alt.startswith("0 events in 10 s, 0 per second")
     assert "comm: task0" in draw(holding(frame), Look(by="comm"), quiet).alt
@@ -328,6 +327,44 @@ def test_a_recording_is_drawn_as_it_was_recorded():
         found = draw(session, Look(plot="top"))
         assert found.alt.startswith(f"{counts.sum():,} events by comm: {counts.index[0]} {counts.iloc[0]:,} (")
     assert draw(session, Look(plot="top")) == found  # closed, and still there
+
+
+def test_the_rate_of_a_recording_is_when_it_was_recorded_and_not_how_fast_it_was_played():
+    path = next(each for each in RECORDINGS if each.stem == "latency")
+    with ebpflab.replay(path, speed=None) as session:
+        frame = session.events.df()
+        first, last = frame["time"].min(), frame["time"].max()
+        found = draw(session, Look(), history(np.full(10, 1e6)))  # as if all had been played within two seconds
+    seconds = re.search(r"events in ([\d.,]+) (\w+),", found.alt)
+    assert found.alt.startswith(f"{len(frame):,} events in ")
+    span = float(seconds[1].replace(",", "")) * {"s": 1, "ms": 1e-3}[seconds[2]]
+    assert span == pytest.approx((last - first).total_seconds(), rel=0.1)
+
+
+def test_how_many_are_held_is_of_the_moment_in_which_the_newest_were_taken():
+    stream = Stream(structs=("point",))
+    stream.send(*points(*((n, n) for n in range(101))))
+    session = SimpleNamespace(name="s", state="attached", engine="libbpf", streams={"events": stream.events})
+    newest = stream.events.newest
+
+    def slowly(rows):
+        found = newest(rows)
+        stream.send(*points(*((n, n) for n in range(53))))  # while a frame is made, more arrive
+        return found
+
+    stream.events.newest = slowly
+    assert draw(session, Look(plot="top", column="x")).alt.endswith("1 (1.0 %), 98 more; none lost")
+    assert rows.newest(session, Look(filter="x>=0")).held == 154
+
+
+def test_names_that_no_font_can_write_are_drawn_without_a_warning():
+    names = ["\u6f22\u5b57", "\U0001f600", "plain", "\u00e9t\u00e9"]
+    frame = pd.DataFrame({"comm": pd.Categorical(names * 3), "time": pd.to_datetime(range(12), utc=True)})
+    for look in (Look(plot="top", column="comm"), Look(by="comm"), Look(plot="timeline", column="comm")):
+        found = draw(holding(frame, stacks=()), look)  # a warning is an error here
+        assert (found.problem, found.png[:4]) == ("", b"\x89PNG")
+    assert style.elided(names[0]) == "\ufffd\ufffd"
+    assert style.elided(names[3]) == names[3]
 
 
 def test_a_plot_can_be_followed_in_the_sessions_view():

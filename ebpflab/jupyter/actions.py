@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +35,8 @@ def act(session: Session, look: Look, asked: Mapping[str, Any]) -> str:
     if name == "save":
         return _told(session, _save(session, look))
     if name == "set":
-        return _told(session, _set(session, _text(asked, "map"), _text(asked, "key"), _text(asked, "value")))
+        shown = _text(asked, "shown") if "shown" in asked else ""
+        return _told(session, _set(session, _text(asked, "map"), _text(asked, "key"), _text(asked, "value"), shown))
     if name == "delete":
         return _told(session, _delete(session, _text(asked, "map"), _text(asked, "key")))
     names = [*_ON_SESSIONS, "save", "set", "delete"]
@@ -59,15 +62,17 @@ def looked(look: Look, options: Mapping[str, Any]) -> Look:
 
 
 def _pause(session: Session) -> str:
-    for events in _streams(session):
+    from ..views import log
+
+    for events in _flowing(session, "paused"):
         events.pause()
-    return "paused: the buffer fills, and what it refuses is counted as lost"
+    return f"paused: {log.waits(session)}"
 
 
 def _resume(session: Session) -> str:
-    for events in _streams(session):
+    for events in _flowing(session, "resumed"):
         events.resume()
-    return "events are taken again"
+    return "the recording goes on" if session.engine == "replay" else "events are taken again"
 
 
 def _stop(session: Session) -> str:
@@ -94,21 +99,40 @@ def _save(session: Session, look: Look) -> str:
     streams = _streams(session)
     events = session.streams[look.stream] if look.stream else streams[0]
     stem = session.name if len(streams) == 1 else f"{session.name}-{events.name}"
-    path = Path(f"{re.sub(r'[^-.+ 0-9A-Za-z]', '_', stem)}-{time.strftime('%Y%m%d-%H%M%S')}.parquet")
+    stem = f"{re.sub(r'[^-.+ 0-9A-Za-z]', '_', stem)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    part = Path(f"{stem}.parquet.part-{uuid.uuid4().hex[:8]}")
     try:
-        events.to_parquet(path)
-        rows = parquet.read_metadata(path).num_rows
+        try:
+            events.to_parquet(part)
+            rows = parquet.read_metadata(part).num_rows
+            path = _placed(part, stem)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
+        why = error.strerror or str(error)
         raise EbpflabError(
-            f"{path} cannot be written: {error.strerror or error}", hint=f"the folder is {Path.cwd()}", stage="view"
+            f"{stem}.parquet cannot be written: {why}", hint=f"the folder is {Path.cwd()}", stage="view"
         ) from error
     return f"saved {rows:,} row{'' if rows == 1 else 's'} to {path}"
 
 
-def _set(session: Session, table: str, key: str, value: str) -> str:
+def _placed(part: Path, stem: str) -> Path:
+    # Under a name that nobody has: what was saved before, in this second or by another view, stays. A reader never
+    # sees half a file.
+    for number in itertools.count(1):
+        path = Path(f"{stem}{'' if number == 1 else f'-{number}'}.parquet")
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        return part.replace(path)
+    raise AssertionError("numbers do not end")
+
+
+def _set(session: Session, table: str, key: str, value: str, shown: str) -> str:
     from ..views import entries
 
-    entries.write(session, table, key, value)
+    entries.write(session, table, key, value, shown)
     return f"{table}[{key}] is {value}"
 
 
@@ -125,6 +149,14 @@ def _told(session: Session, text: str) -> str:
 
     log.note(session, text)
     return text
+
+
+def _flowing(session: Session, what: str) -> list[Any]:
+    # The streams, if there is anything in them to be paused.
+    if session.state in ("closed", "replayed"):
+        over = "all of the recording was played" if session.state == "replayed" else f"{session.name} is closed"
+        raise EbpflabError(f"{over}: there is nothing to be {what}", hint="its events stay readable", stage="view")
+    return _streams(session)
 
 
 def _streams(session: Session) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from IPython import display, get_ipython
@@ -35,6 +36,9 @@ class Kept:
         self._id = ""  # of all displays, so that one message brings them up to date
         self._shown = 0.0
         self._told: Any = None
+        self._about: tuple[str, Look] = ("", Look())
+        self._updated = False  # since it was displayed
+        self._missed = False  # whether a page came that may have an older one, from its file
         self._widget = False  # whether the displays have it
         self._bare = True  # whether some page may have ipywidgets and not our extension
         self._texts: dict[str, str] = {}
@@ -61,9 +65,14 @@ class Kept:
             self._pace.shown()
         if numbers.state == "closed":  # nothing will bring a plot later
             self._drawn.draw_plot(numbers, look, now=True)
-        self._told, self._widget = _gist(numbers, look), bool(model)
+        self._told, self._widget, self._updated = _gist(numbers, look), bool(model), False
+        self._about = numbers.state, _shown(look)
         bundle = self._bundle(numbers, look, model)
         self._wire.now(lambda: ipython.display(bundle, raw=True, display_id=self._id))
+
+    def missed(self) -> None:
+        """Note that a page came: what was published before it did not reach it."""
+        self._missed = self._updated
 
     def refresh(self, numbers: Numbers, look: Look, model: str, lab: Collection[bool]) -> None:
         """Bring it up to date when that is due and something is new.
@@ -72,12 +81,20 @@ class Kept:
         """
         if not self._id:
             return
+        missed, self._missed = self._missed, False
+        new = missed or self._told != _gist(numbers, look)
+        if numbers.state == "closed":  # there may be no later turn
+            if new:
+                self.end(numbers, look, model, lab)
+            return
         self._meet(lab)
-        turned = self._told[0] != numbers.state
-        if turned or not self._pace.until():
+        about, before = (numbers.state, _shown(look)), self._about
+        if about != before:
+            self._about = about
+            self._pace.shown()
+        if missed or about[0] != before[0] or not self._pace.until():
             self._pace.looked()
-            new = self._told != _gist(numbers, look) or (self._plots and self._drawn.plot is None)
-            if all(lab) and new:
+            if all(lab) and (new or (self._plots and self._drawn.plot is None)):
                 self.publish(numbers, look, model)
 
     def end(self, numbers: Numbers, look: Look, model: str, lab: Collection[bool]) -> None:
@@ -103,6 +120,7 @@ class Kept:
         bundle = self._bundle(numbers, look, model)
         if self._wire.send(lambda: ipython.update_display(bundle, raw=True, display_id=self._id)):
             self._told, self._widget = _gist(numbers, look), bool(model)
+            self._updated, self._missed = True, False
 
     def _bundle(self, numbers: Numbers, look: Look, model: str) -> dict[str, Any]:
         made = self.document(numbers, look)
@@ -121,10 +139,15 @@ class Kept:
 def _alone() -> bool:
     # nbconvert and papermill take no input. They keep the widget's state, and nbconvert would show a widget with
     # nothing in it instead of our HTML.
-    kernel = getattr(get_ipython(), "kernel", None)  # type: ignore[no-untyped-call]
+    kernel = getattr(get_ipython(), "kernel", None)
     parent = kernel.get_parent("shell") if kernel is not None else {}
     return parent.get("content", {}).get("allow_stdin") is False
 
 
 def _gist(numbers: Numbers, look: Look) -> tuple[Any, ...]:
-    return (numbers.state, frames.signature(numbers), look)
+    return (numbers.state, frames.signature(numbers), _shown(look))
+
+
+def _shown(look: Look) -> Look:
+    # What text and HTML show of it: neither the tab nor what only a page knows.
+    return replace(look, tab="table", map="", program="", dark=False, width=760, scale=1.0)

@@ -111,7 +111,7 @@ class Output:
             view = session.view()
             if not self._updates:
                 with view:
-                    return bool(view.watch(seconds))
+                    return bool(view.follow(seconds))
             view.show(busy=seconds is not None)
             self._view = view
         return True

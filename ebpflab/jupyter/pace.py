@@ -13,13 +13,15 @@ MOST_MESSAGES = 10  # in any second
 BUSY_SECONDS = 0.2  # between frames while something changes
 IDLE_SECONDS = 1.0  # while only the age does
 SLOWEST_SECONDS = 30.0
+AWAY_SECONDS = 60.0  # without an answer, until nobody is thought to be there
 UNSEEN_FRAMES = 25  # so many more without an answer double the interval
 COST_FACTOR = 8  # drawing takes at most an eighth of a core
 FAILED_COST = 1 / COST_FACTOR  # what could not be drawn is tried again a second later
 LEAST_SECONDS = {"picture": 0.5, "entries": 1.0, "code": 1.0}
 # At display, when the first rows may be there, and from then on.
 TWIN_FIRST = (0.4, 1.6)
-TWIN_SECONDS = 5.0
+TWIN_SECONDS = 5.0  # twice as long each time, while nothing but counters changes: a notebook keeps what it had too
+TWIN_SLOWEST_SECONDS = 60.0
 PLOT_SECONDS = 4.0  # the age of a plot that is too old for a twin
 
 
@@ -66,16 +68,20 @@ class Pace:
         self._next: dict[str, float] = {}
         self._last = float("-inf")
         self._sent = self._seen = 0
+        self._waits = 0.0  # since when for an answer, while frames are unseen
 
     def frame(self) -> int:
         """Count a frame as sent; returns its number."""
         self._last = self._clock()
+        if self._sent == self._seen:
+            self._waits = self._last
         self._sent += 1
         return self._sent
 
     def seen(self, number: int) -> None:
         """Note that a page has drawn a frame."""
         self._seen = min(max(self._seen, number), self._sent)
+        self._waits = self._clock()
 
     def arrived(self) -> None:
         """Note that somebody is there, whatever was answered before."""
@@ -92,8 +98,8 @@ class Pace:
 
     @property
     def away(self) -> bool:
-        """Whether so many frames went unanswered that there is hardly anybody to see them."""
-        return self.interval >= SLOWEST_SECONDS
+        """Whether frames go unanswered for so long that there is hardly anybody to see them."""
+        return self._sent > self._seen and self._clock() - self._waits >= AWAY_SECONDS
 
     def until_frame(self, changing: bool) -> float:
         """Return the seconds until the next frame; 0 for now."""
@@ -119,10 +125,12 @@ class TwinPace:
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._times: deque[float] = deque()
+        self._gap = TWIN_SECONDS
 
     def shown(self) -> None:
-        """Note that it was displayed just now."""
+        """Note that it was displayed just now, or that something else is shown in it."""
         self._times = deque(self._clock() + seconds for seconds in TWIN_FIRST)
+        self._gap = TWIN_SECONDS
 
     def until(self) -> float:
         """Return the seconds until it is due; 0 for now."""
@@ -134,4 +142,5 @@ class TwinPace:
         while self._times and self._times[0] <= now:
             self._times.popleft()
         if not self._times:
-            self._times.append(now + TWIN_SECONDS)
+            self._times.append(now + self._gap)
+            self._gap = min(2 * self._gap, TWIN_SLOWEST_SECONDS)

@@ -162,6 +162,7 @@ def entries(found: Entries) -> Part:
         "columns": [[_short(c.name, 60), c.kind] for c in found.columns[:_MOST_COLUMNS]],
         "count": found.count,
         "editable": found.editable,
+        "constants": [_short(name, 60) for name in found.constants],
         "problem": _short(found.problem, 400),
     }
     return Part("entries", meta, _table(row[:_MOST_COLUMNS] for row in found.cells))

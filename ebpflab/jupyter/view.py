@@ -33,6 +33,7 @@ _SCRIPTS = ("tools", "head", "grid", "panels", "maps", "view")  # joined to one 
 _PATIENCE = 0.1  # seconds that closing waits for a drawing under way
 _ENDING_SECONDS = 0.02  # between looks at a session that is about to be closed
 _DISPLAYED = ""  # the page that is displayed and has not said hello
+_MOST_KNOWN = 100  # pages that are told apart from new ones
 _GROUND = ("dark", "width", "scale")
 _views: weakref.WeakSet[LiveView] = weakref.WeakSet()
 
@@ -78,7 +79,8 @@ class LiveView(anywidget.AnyWidget):
         self._told = threading.Condition()
         self._asked = self._greeted = self._ending = False
         self._pages: dict[str, bool] = {}  # those that show it, and whether our extension is there
-        self._seen_pages: dict[str, bool] = {}  # all that ever did
+        self._last_page: list[bool] = []  # whether it is there for the one that came last
+        self._known: deque[str] = deque(maxlen=_MOST_KNOWN)
         self._notes: deque[tuple[str, str]] = deque(maxlen=8)
         self._thread: threading.Thread | None = None
         # One draws at a time: the thread or, when that has ended, who handles a message.
@@ -234,7 +236,11 @@ class LiveView(anywidget.AnyWidget):
             self.look = actions.looked(self.look, ground)
             page = str(content["view"])[:100]
             self._pages.pop(_DISPLAYED, None)
-            self._pages[page] = self._seen_pages[page] = bool(content.get("lab"))
+            self._pages[page] = lab = bool(content.get("lab"))
+            self._last_page = [lab]
+            if page not in self._known:  # else it was only out of sight
+                self._known.append(page)
+                self._kept.missed()
             self._pace.arrived()
             self._asked = self._greeted = True
         self._start()
@@ -309,6 +315,7 @@ class LiveView(anywidget.AnyWidget):
     def _draw(self) -> None:
         with self._told:
             asked, greeted, pages = self._asked, self._greeted, bool(self._pages)
+            lab = [there for page, there in self._pages.items() if page != _DISPLAYED] or self._last_page
             self._asked = self._greeted = False
         while self._notes:
             tone, text = self._notes.popleft()
@@ -328,7 +335,6 @@ class LiveView(anywidget.AnyWidget):
             self._frame(numbers)
         if pages and (last or (over and greeted)):
             self._say({"kind": "over"})
-        lab = self._seen_pages.values()
         if last:
             self._kept.end(numbers, self.look, "" if self._replaced() else self._model, lab)
         else:

@@ -118,8 +118,14 @@ def numbers(frame: pd.DataFrame, column: str) -> Numbers:
     named = _DURATION.search(column)
     if named:
         scale = _IN_NANOSECONDS[named[1].lower()]
-        return Numbers(values * scale, there, "time", scale if whole else 0)
+        return Numbers(summable(values, scale) * scale, there, "time", scale if whole else 0)
     return Numbers(values, there, "bytes" if _BYTES.search(column) else "", 1 if whole else 0)
+
+
+def summable(values: NDArray[Any], times: int = 1) -> NDArray[Any]:
+    """Return numbers as int64, or as float64 where their sum, so many times over, has more bits than that."""
+    whole = values.dtype.kind in "iu" and float(np.abs(values.astype(np.float64)).sum()) * times < 2.0**63
+    return values.astype(np.int64 if whole else np.float64)
 
 
 def names(series: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:

@@ -251,8 +251,9 @@ def _weights(frame: pd.DataFrame, name: str | None) -> NDArray[Any]:
             hint="choose a column of numbers that are 0 or more",
             stage="plot",
         )
-    weights = np.zeros(len(frame), found.values.dtype)
-    weights[found.valid] = found.values
+    values = data.summable(found.values)
+    weights = np.zeros(len(frame), values.dtype)
+    weights[found.valid] = values
     return weights
 
 

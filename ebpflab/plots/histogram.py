@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _WIDE = 32  # times: values that differ by more than this are drawn in log2 buckets
 _BINS = 40
+_LARGEST = 1e300  # sums and differences of numbers up to this are floats, too
 _MOST_BINS = 10_000
 _MOST_NUMBERS = 24  # bars that have room for their number
 _MOST_LETTERS = 118  # of labels, in the width of the axes
@@ -75,6 +76,10 @@ def counts(
     values = found.values
     if not len(values):
         return None
+    ends = float(values.min()), float(values.max())
+    if max(map(abs, ends)) > _LARGEST:
+        what = f"the values of {column!r} go from {ends[0]:.3g} to {ends[1]:.3g}: buckets have no such edges"
+        raise EbpflabError(what, hint="leave the largest out: they may be no numbers at all", stage="plot")
     logarithmic = bins is None and _is_wide(values) if log2 == "auto" else bool(log2)
     kept = values >= 0 if logarithmic else np.ones(len(values), bool)
     if not kept.any():
@@ -186,11 +191,13 @@ def _equal(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     shown = values / scale
     low, high = float(shown.min()), float(shown.max())
+    apart = 2 * float(np.spacing(max(abs(low), abs(high))))  # no bucket is narrower than floats can tell
     if bins is not None:
-        edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+        end = max(high if high > low else low + 1.0, low + bins * apart)
+        edges = np.linspace(low, end, bins + 1)
     else:
         least = step / scale
-        width = data.steps(max((high - low) / _BINS, least) or 1.0)
+        width = data.steps(max(max((high - low) / _BINS, least) or 1.0, apart))
         first, last = np.floor(low / width), np.floor(high / width) + 1
         edges = width * np.arange(first, last + 1)
     return edges, np.minimum(np.searchsorted(edges, shown, side="right") - 1, len(edges) - 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ SIZE = (10.0, 3.2)  # inches: the width of a notebook
 GRID: dict[str, Any] = {"alpha": 0.3, "linewidth": 0.6}
 
 _LONGEST = 44  # characters of a label; paths are elided in the middle
+_EXACT = 1e15  # a float has no more digits than a number of this size
 _TOLD = 3  # of the largest amounts, in a sentence
 _RELATIVE = 60_000_000_000  # nanoseconds: shorter plots count from their start, longer ones show the clock
 _LEAST = 10_000  # nanoseconds of a time axis: a date of matplotlib tells times apart that differ by 0.3 us
@@ -119,8 +121,24 @@ def legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], heading: str
 
 
 def elided(text: str, longest: int = _LONGEST) -> str:
-    """Return a text in at most that many characters, without its middle, and with no markup of matplotlib."""
-    return plain(text, longest).replace("$", r"\$")
+    """Return a text in at most that many characters, without its middle: no markup, and nothing that no font has."""
+    text = plain(text, longest).replace("$", r"\$")
+    if text.isascii():
+        return text
+    faces = _faces()
+    return "".join(c if any(face.get_char_index(ord(c)) for face in faces) else "�" for c in text)
+
+
+def _faces() -> list[Any]:
+    # The fonts that words are drawn in, the user's own if there are some. matplotlib warns of every letter that they
+    # all lack, and names of commands and files may have any.
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    found = []
+    for family in FontProperties().get_family():
+        with contextlib.suppress(ValueError):  # no such font is here
+            found.append(get_font(findfont(FontProperties(family=[family]), fallback_to_default=False)))
+    return found
 
 
 def plain(text: str, longest: int = _LONGEST) -> str:
@@ -243,4 +261,6 @@ def amount(value: float, kind: str = "") -> str:
     if kind == "bytes":
         text = binary(value)
         return f"{text[:-1]} {text[-1]}iB" if text[-1].isalpha() else f"{text} B"
+    if not abs(value) < _EXACT:
+        return f"{value:.3g}"
     return f"{value:,.0f}" if value == round(value) else f"{value:,.4g}"

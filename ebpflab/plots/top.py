@@ -58,8 +58,9 @@ def largest(frame: pd.DataFrame, column: str, n: int = 10, weight: str | None = 
         found = data.numbers(frame, weight)
         kind, codes = found.kind, codes[found.valid]
         present = np.bincount(codes, minlength=len(texts)) > 0
-        sums = np.zeros(len(texts), np.float64 if found.values.dtype.kind == "f" else np.int64)
-        np.add.at(sums, codes, found.values.astype(sums.dtype))
+        values = data.summable(found.values)
+        sums = np.zeros(len(texts), values.dtype)
+        np.add.at(sums, codes, values)
     order = np.argsort(-sums, kind="stable")
     order = order[present[order]]
     if not len(order):

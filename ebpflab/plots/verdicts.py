@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,8 @@ class Verdicts(NamedTuple):
     """
 
     names: tuple[str, ...]
-    packets: NDArray[np.int64]
-    sizes: NDArray[np.int64] | None
+    packets: NDArray[Any]
+    sizes: NDArray[Any] | None
 
 
 def counts(
@@ -143,7 +143,7 @@ def paint(ax: Place, found: Verdicts | None, frame: pd.DataFrame, column: str) -
     return ax
 
 
-def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.int64]:
+def _numbers(frame: pd.DataFrame, column: str) -> NDArray[Any]:
     found = data.numbers(frame, column)
     if len(found.values) and found.values.min() < 0:
         raise EbpflabError(
@@ -151,13 +151,14 @@ def _numbers(frame: pd.DataFrame, column: str) -> NDArray[np.int64]:
             hint="choose a column of numbers that are 0 or more",
             stage="plot",
         )
-    values = np.zeros(len(frame), np.int64)
-    values[found.valid] = found.values
+    there = data.summable(found.values)
+    values = np.zeros(len(frame), there.dtype)
+    values[found.valid] = there
     return values
 
 
-def _sums(places: NDArray[np.int64], values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    sums = np.zeros(count, np.int64)
+def _sums(places: NDArray[np.int64], values: NDArray[Any], count: int) -> NDArray[Any]:
+    sums = np.zeros(count, values.dtype)
     np.add.at(sums, places, values)
     return sums
 

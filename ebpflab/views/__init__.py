@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..session import Session
 
 TABS = ("table", "plot", "maps", "code", "log")
+_KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
+_GROUND = ("dark", "width", "scale")  # what only a page knows
 PLOTS = ("rate", "hist", "top", "heatmap", "timeline", "flame", "verdicts")
 
 
@@ -74,11 +76,11 @@ class Look:
         known = {field.name: type(getattr(self, field.name)) for field in fields(self)}
         for name, value in options.items():
             if name not in known:
-                raise _unknown("option", name, list(known))
+                raise _unknown("option", name, [each for each in known if each not in _GROUND])
             number = known[name] is float and isinstance(value, int)
             if not isinstance(value, known[name]) and not number:
-                wanted = known[name].__name__
-                raise EbpflabError(f"{name}={value!r} is no {wanted}", hint=f"give a {wanted}", stage="view")
+                wanted = _KINDS[known[name]]
+                raise EbpflabError(f"{name}={value!r} is not {wanted}", hint=f"give {wanted}", stage="view")
         # Who asks for a plot wants to see it.
         if "plot" in options and "tab" not in options:
             options["tab"] = "plot"
@@ -109,8 +111,10 @@ def view(session: Session, **options: Any) -> Any:
     import ebpflab  # the front door: it alone knows whether there is a notebook
 
     from .entries import names as maps
-    from .suiting import choices
+    from .suiting import choices, misfit
 
+    if not session.streams and not {"tab", "plot", "program"} & options.keys():
+        options["tab"] = "maps" if maps(session) else "code"  # there will be no events
     look = Look().changed(**options)
     for kind, name, names in (
         ("stream", look.stream, list(session.streams)),
@@ -123,6 +127,9 @@ def view(session: Session, **options: Any) -> Any:
     for name in filter(None, (look.column, look.by, look.sort)):
         if columns and name not in columns:
             raise _unknown("column", name, columns)
+    unfit = misfit(look, choices(session, look)) if options.keys() & {"plot", "column"} else None
+    if unfit is not None:
+        raise unfit
     return ebpflab._viewer(session, look)
 
 

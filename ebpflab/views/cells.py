@@ -12,7 +12,7 @@ from ..formatting import number, shown, time_span
 if TYPE_CHECKING:
     import pandas as pd
 
-WIDEST = 60  # characters of a cell
+WIDEST = 160  # characters of a cell: a path, the functions of a stack
 _WHOLE = 4096  # of a text that is looked through
 _KINDS = {"b": "bool", "M": "time", "m": "duration", **dict.fromkeys("iuf", "number")}
 
@@ -66,6 +66,11 @@ def texts(series: pd.Series[Any]) -> list[str]:
     if isinstance(dtype, np.dtype) and dtype.kind == "f":
         with np.errstate(invalid="ignore"):  # a signalling NaN is no number either
             return _numbers(series.to_numpy().astype(np.float64))
+    if kind == "number":  # whole ones, of which some are missing
+        there = series.notna().to_numpy()
+        found = np.full(len(series), number(None), object)
+        found[there] = list(map(str, series[there].tolist()))
+        return list(found.tolist())
     return [cell(value) for value in series.tolist()]
 
 

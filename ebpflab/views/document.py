@@ -28,6 +28,7 @@ _ROWS = (50, 20, 10, 5, 2, 1, 0)  # how many rows are tried
 _OTHERS = 5  # rows of a stream that is not looked at, and of how many of these
 _COLUMNS = 32
 _PROGRAMS = 12
+_OVER = ("closed", "replayed")
 _LONGEST = 300  # characters of a note
 
 
@@ -79,6 +80,8 @@ def twin(
     >>> twin(s, look, monitor.look(), draw(s, look, monitor.history()), monitor.history()).html()
     """
     at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(session._began + numbers.age))
+    if numbers.state not in _OVER:  # it may be read long after
+        at, numbers = f"as of {at}", replace(numbers, tone="muted")
     above = (*_numbers(numbers, history, at), steps(session))
     found = [(newest(session, each), each) for each in _looks(session, look)]
     below = (*_drawn(picture), *_notes(session, numbers, picture))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import EbpflabError, MapError
 from ..maps import BpfMap, _entries, histogram
+from ..maps._structs import StructNode
 from ..maps._values import BoolNode, FloatNode, IntegerNode, Node, TextNode
 from ..maps.codec import Codec
 from ..maps.queues import QueueMap
@@ -16,7 +20,7 @@ from ..maps.stacks import StackTraces
 from ..maps.table import total
 from ..similar import did_you_mean, nearest
 from .cells import Column, cells_of, columns_of, cut
-from .literals import LONGEST, text_of, value_of
+from .literals import LONGEST, changed, text_of, value_of
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -44,6 +48,8 @@ class Entries:
         How many entries there are; None if there are more than are here and nobody counts them.
     editable
         Whether :func:`write` takes what the first and the last column show.
+    constants
+        The keys whose value it does not take all the same: constants of the loaded program.
     problem
         A sentence when they cannot be shown; empty otherwise.
     """
@@ -54,6 +60,7 @@ class Entries:
     cells: tuple[tuple[str, ...], ...] = ()
     count: int | None = None
     editable: bool = False
+    constants: tuple[str, ...] = ()
     problem: str = ""
 
 
@@ -93,8 +100,11 @@ def entries(session: Session, look: Look) -> Entries:
         return Entries(name, kind, problem=_sentence(error))
 
 
-def write(session: Session, map: str, key_text: str, value_text: str) -> None:
+def write(session: Session, map: str, key_text: str, value_text: str, shown_text: str = "") -> None:
     """Write one entry of a map, or a global variable.
+
+    Of a struct that is there only the members that differ from those shown are written: a program may have changed the
+    others since, and members of a union share their bytes.
 
     Parameters
     ----------
@@ -104,6 +114,8 @@ def write(session: Session, map: str, key_text: str, value_text: str) -> None:
         The map's name, or ``variables``.
     key_text, value_text
         Python literals such as ``17``, ``[1, 2]``, ``{'pid': 17}``; anything else is a word.
+    shown_text
+        The value as it was shown to who changed it; without it, that is the value as it is now.
 
     Raises
     ------
@@ -118,13 +130,17 @@ def write(session: Session, map: str, key_text: str, value_text: str) -> None:
     def do() -> None:
         if _are_variables(session, map):
             name = key_text.strip()
-            session.vars[name] = value_of(value_text, wants_text=isinstance(_variable(session, name), TextNode))
+            codec = session.vars._find(name).codec if len(session.vars) else None
+            given = value_of(value_text, wants_text=_is_text(codec))
+            session.vars[name] = _put_over(codec, lambda: _bytes_of(session, name), given, shown_text)
             return
         wanted = session.maps[map]
         facts = wanted._facts
         key = value_of(key_text, wants_text=_is_text(facts.key))
         value = value_of(value_text, wants_text=_is_text(facts.value))
-        wanted[key] = session.maps.get(value, value) if isinstance(wanted, MapOfMaps) else value
+        if isinstance(wanted, MapOfMaps):
+            value = session.maps.get(value, value)
+        wanted[key] = _put_over(facts.value, lambda: wanted._lookup(key), value, shown_text)
 
     _done(map, do)
 
@@ -166,8 +182,28 @@ def _are_variables(session: Session, name: str) -> bool:
     return name == VARIABLES and name not in list(session.maps)
 
 
-def _variable(session: Session, name: str) -> Node | None:
-    return session.vars._find(name).codec.node if len(session.vars) else None
+def _bytes_of(session: Session, name: str) -> bytes:
+    variable = session.vars._find(name)
+    return bytes(session.vars._bytes(variable)[variable.place])
+
+
+def _put_over(codec: Codec | None, read: Callable[[], bytes], given: Any, shown_text: str) -> Any:
+    # Members of a struct over those that it has now, as bytes; any other value as it is.
+    if codec is None or not isinstance(codec.node, StructNode) or not isinstance(given, Mapping):
+        return given
+    try:
+        now = read()[: codec.size]
+    except (KeyError, MapError):  # nothing is there, or nobody can read it
+        return given
+    try:
+        shown = value_of(shown_text, wants_text=False)
+    except MapError:  # it was cut
+        shown = ""
+    if not isinstance(shown, Mapping):
+        shown = value_of(text_of(codec.decode(now)), wants_text=False)
+    raw = bytearray(now)
+    codec.node.write(raw, 0, changed(given, shown), "value")
+    return bytes(raw)
 
 
 def _is_text(codec: Codec | None) -> bool:
@@ -187,7 +223,8 @@ def _variables(session: Session) -> Entries:
         found.append((name, cut(variable.c_type), section, cut(text_of(session.vars[name]), LONGEST)))
     columns = tuple(Column(name, "text") for name in ("name", "type", "section", "value"))
     writable = session.state != "closed" and any(row[2] != "constant" for row in found)
-    return Entries(VARIABLES, "variables", columns, tuple(found[:MOST]), len(found), writable)
+    constants = tuple(row[0] for row in found[:MOST] if row[2] == "constant")
+    return Entries(VARIABLES, "variables", columns, tuple(found[:MOST]), len(found), writable, constants)
 
 
 def _of_map(shown: BpfMap) -> Entries:
@@ -203,7 +240,7 @@ def _of_map(shown: BpfMap) -> Entries:
     per_cpu = shown._facts.type.per_cpu
     rows = [
         (text_of(key), *([text_of(total(value))] if per_cpu else []), _value_text(shown, value))
-        for key, value in pairs[:MOST]
+        for key, value in _sorted(pairs[:MOST])
     ]
     kinds = [_kind(shown._facts.key.node if shown._facts.key else None)]
     value_kind = _kind(shown._facts.value.node if shown._facts.value else None)
@@ -211,6 +248,14 @@ def _of_map(shown: BpfMap) -> Entries:
     columns += [Column("sum", value_kind), Column("value", "text")] if per_cpu else [Column("value", value_kind)]
     cells = tuple(tuple(cut(text, LONGEST) for text in row) for row in rows)
     return Entries(shown.name, shown.type, tuple(columns), cells, _count(shown, len(pairs)), _is_editable(shown))
+
+
+def _sorted(pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    # A hash table has an order of its own, in which a key that comes or goes moves nothing but is hard to find.
+    try:
+        return sorted(pairs, key=lambda pair: (isinstance(pair[0], float) and math.isnan(pair[0]), pair[0]))
+    except TypeError:  # keys that have no order
+        return pairs
 
 
 def _value_text(shown: BpfMap, value: Any) -> str:
@@ -246,9 +291,17 @@ def _next_value(shown: QueueMap) -> Entries:
 
 def _histogram(shown: BpfMap) -> Entries:
     facts = shown._facts
-    some = shown._listed(lambda: _entries.some(facts, shown._fd, MOST))
-    frame = histogram.frame(facts, some).head(MOST)
-    return Entries(shown.name, f"{shown.type} (histogram)", columns_of(frame), cells_of(frame), len(frame))
+    some = shown._listed(lambda: _entries.some(facts, shown._fd, MOST + 1))
+    frame = histogram.frame(facts, some)
+    count, problem = None if len(some.keys) > MOST else len(frame), ""
+    if len(frame) > MOST or count is None:
+        # Each begins at 0. Of the last one that has room all slots are shown: without its end it would be another.
+        starts = np.append(np.flatnonzero(frame.iloc[:, -3].to_numpy() == 0), len(frame))
+        whole = int(np.searchsorted(starts, MOST, side="right")) - 1
+        frame, count = frame.head(int(starts[whole])), None
+        problem = f"the first {whole:,} of the map's histograms"
+    kind = f"{shown.type} (histogram)"
+    return Entries(shown.name, kind, columns_of(frame), cells_of(frame), count, problem=problem)
 
 
 def _has_symbols(shown: BpfMap) -> bool:

@@ -95,6 +95,12 @@ class Past:
             self._counts[:, places] += np.outer((received, lost), shares)
             self._until = max(self._until, at)
 
+    def end(self) -> None:
+        """Close the last step, so that it is part of the history: nothing more is to be noted."""
+        with self._lock:
+            steps = int(np.ceil((self._until - self._began) / STEP))
+            self._until = max(self._until, self._began + (steps + 1e-3) * STEP)  # whatever floats make of a whole one
+
     def history(self, seconds: float = 60.0) -> History:
         """Return the last `seconds`, as far as they are known: whole steps only, so that their values stay."""
         with self._lock:

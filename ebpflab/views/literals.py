@@ -15,7 +15,10 @@ LONGEST = 200  # characters that are shown
 _TOO_LONG = 10_000
 _YES_NO = {"true": True, "false": False}
 _NO_LITERAL = object()
-_LITERAL = re.compile(r"""[-+.\d'"(\[{]|[bru]{1,2}['"]|(?:None|True|False|set\(\))$""", re.IGNORECASE)  # how one begins
+_LITERAL = re.compile(  # how one begins
+    r"""[-+.\d'"(\[{]|[bru]{1,2}['"]|(?:None|True|False|nan|inf|set\(\))$""", re.IGNORECASE
+)
+_NO_FRACTIONS = {"nan": float("nan"), "inf": float("inf")}  # repr() of a float, and no literals of Python's
 
 
 def text_of(value: Any) -> str:
@@ -63,9 +66,31 @@ def _literal(text: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "\d" is for Python to warn of in programs
-            return ast.literal_eval(text)
+            return ast.literal_eval(_Fractions().visit(ast.parse(text, mode="eval")))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as ast has it
         return _NO_LITERAL
+
+
+class _Fractions(ast.NodeTransformer):
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(_NO_FRACTIONS[node.id]) if node.id in _NO_FRACTIONS else node
+
+
+def changed(given: Any, before: Any) -> Any:
+    """Return of a value what differs from the one before: members by name, elements by index.
+
+    Examples
+    --------
+    >>> changed({"pid": 17, "at": (1, 2)}, {"pid": 17, "at": (1, 3)})
+    {'at': {1: 2}}
+    """
+    if isinstance(given, Mapping) and isinstance(before, Mapping):
+        pairs = {name: (item, before.get(name, _NO_LITERAL)) for name, item in given.items()}
+    elif isinstance(given, (tuple, list)) and isinstance(before, (tuple, list)) and len(given) == len(before):
+        pairs = dict(enumerate(zip(given, before, strict=True)))
+    else:
+        return given
+    return {name: changed(item, was) for name, (item, was) in pairs.items() if item != was}
 
 
 def _is_plain(text: str) -> bool:

@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ..events import Events
@@ -55,6 +55,17 @@ def observe(session: Session) -> None:
     _log_of(session).observe(session)
 
 
+def waits(session: Session) -> str:
+    """Return what becomes of events while a session is paused, in words.
+
+    Examples
+    --------
+    >>> waits(session)
+    'the buffer fills, and what it refuses is lost'
+    """
+    return "the recording waits" if session.engine == "replay" else "the buffer fills, and what it refuses is lost"
+
+
 class _Log:
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -82,7 +93,7 @@ class _Log:
             self._see_stages(session)
             self._see_links(session)
             for name, events in session.streams.items():
-                self._see_stream(name, events)
+                self._see_stream(name, events, waits(session))
             self._see_state(session)
 
     def _see_stages(self, session: Session) -> None:
@@ -110,15 +121,14 @@ class _Log:
             self.add(_when(session, "_ended", self._state), "muted", _ENDS[state])
         self._state = state
 
-    def _see_stream(self, name: str, events: Events) -> None:
+    def _see_stream(self, name: str, events: Events, waiting: str) -> None:
         now = time.time()
         if events.paused != self._paused.get(name, False):
             self._paused[name] = events.paused
-            what = "paused: the buffer fills, and what it refuses is lost" if events.paused else "resumed"
+            what = f"paused: {waiting}" if events.paused else "resumed"
             self.add(now, "warning" if events.paused else "ok", f"{name}: {what}")
-        stats: dict[str, Any] = events.stats()
         losing = self._losses.setdefault(name, _Losing())
-        if text := losing.text(now, stats["lost"] or 0):
+        if text := losing.text(now, events.lost or 0):
             self.add(now, "error", f"{name}: {text}")
 
 

@@ -21,6 +21,7 @@ __all__ = ["Cost", "Flow", "History", "Monitor", "Numbers", "Tile"]
 
 _TONE = {**_TONES, "paused": "warning"}
 _OVER = ("closed", "detached", "replayed")
+_FINAL = ("closed", "replayed")
 _FLOWING = ("attached", "loaded", "replaying")
 _SMOOTH = 1.0  # seconds that rates are means of
 _SHORTEST = 0.2  # seconds: over less than that, a rate is noise
@@ -114,7 +115,7 @@ class Numbers:
             Tile("evicted", "evicted", number(self.evicted), "", "the oldest records, pushed out of the history"),
             Tile("runs", "runs/s", number(self.runs_per_s), "", measured),
             Tile("ns", "ns per run", number(self.ns_per_run), "", f"mean run time of the programs; {measured}"),
-            Tile("core", "of a core", _percent(self.core_share), "", f"time spent in the programs; {measured}"),
+            Tile("core", "share of a core", _percent(self.core_share), "", f"time spent in the programs; {measured}"),
             Tile("memory", "memory", _bytes(self.nbytes), "", memory),
         )
 
@@ -146,7 +147,7 @@ class Monitor:
         self._past = Past(at, utc=time.time())
         self._recent = deque([(at, {name: stats["received"] for name, stats in counts.items()})])
         self._received, self._lost = _sum(counts, "received") or 0, _sum(counts, "lost") or 0
-        self._ended: float | None = None  # UTC seconds at which the session was first seen closed
+        self._final = self._closed = False  # whether nothing more will come, and whether nobody may measure any more
         with session._lock:
             session._guests.add(self)
 
@@ -161,7 +162,7 @@ class Monitor:
         Where this is not permitted, ``Numbers.problem`` says so.
         """
         with self._lock:
-            self._overhead.measure(on and self._session.state != "closed", time.monotonic())
+            self._overhead.measure(on and not self._closed, time.monotonic())
 
     def history(self, seconds: float = 60.0) -> History:
         """Return events and losses per second of the last `seconds`, at most of ten minutes."""
@@ -170,6 +171,7 @@ class Monitor:
     def close(self) -> None:
         """Stop measuring; what was seen stays. Sessions call it when they are closed. Harmless when repeated."""
         with self._lock:
+            self._closed = True
             self._overhead.measure(False, time.monotonic())
 
     def _look(self) -> Numbers:
@@ -178,11 +180,16 @@ class Monitor:
         log.observe(session)
         over = state in _OVER
         received, lost = _sum(counts, "received") or 0, _sum(counts, "lost")
-        self._past.add(at, received=received - self._received, lost=(lost or 0) - self._lost)
+        if not self._final:
+            self._past.add(at, received=received - self._received, lost=(lost or 0) - self._lost)
+            self._final = state in _FINAL
+            if self._final:  # from here on the past stands still, with its last minutes
+                self._past.end()
         self._received, self._lost = received, lost or 0
         flows = self._flows(at, counts, over)
-        if state == "closed":
-            self._ended = self._ended or time.time()
+        self._closed = self._closed or state == "closed"
+        if self._closed:
+            self._overhead.measure(False, at)
         self._overhead.look(at)
         costs = self._overhead.costs(over=state == "closed")
         runs_per_s, ns_per_run, core_share = _together(costs)
@@ -191,7 +198,7 @@ class Monitor:
             engine=session.engine,
             state=state,
             tone=_TONE.get(state, "warning"),
-            age=max(0.0, (self._ended or time.time()) - session._began),
+            age=max(0.0, (session._ended or time.time()) - session._began),
             rate=sum(flow.rate for flow in flows),
             received=received,
             lost=lost,
@@ -234,7 +241,7 @@ def _state(session: Session) -> str:
 
 
 def _counts(session: Session) -> dict[str, dict[str, Any]]:
-    return {name: events.stats() for name, events in session.streams.items()}
+    return {name: events.counts() for name, events in session.streams.items()}
 
 
 def _sum(counts: dict[str, dict[str, Any]], key: str) -> int | None:

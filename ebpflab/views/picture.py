@@ -96,7 +96,6 @@ def _draw(session: Session, look: Look, history: History | None, sheet: Sheet) -
     if look.plot == "rate" and not look.by and history is not None and _tells(session, history):
         return _flow(session, history, sheet)
     frame = events.newest(ROWS)
-    frame.attrs["held"] = len(events)
     found = suiting.columns(frame, events)
     column = suiting.column(look.plot, look.column, found) if look.plot != "rate" else ""
     weight = look.by if suiting.is_measure(look.by, found) else None
@@ -105,8 +104,11 @@ def _draw(session: Session, look: Look, history: History | None, sheet: Sheet) -
 
 
 def _tells(session: Session, history: History) -> bool:
-    # Of what came before somebody looked the history knows nothing: a recording, or a session that is over.
-    return bool(history.rate.any() or history.lost.any()) or session.state in ("attached", "loaded", "replaying")
+    # Of what came before somebody looked the history knows nothing, as of a session that is over. Of a recording it
+    # knows how fast it was played.
+    if session.engine == "replay":
+        return False
+    return bool(history.rate.any() or history.lost.any()) or session.state in ("attached", "loaded")
 
 
 def _flow(session: Session, history: History, sheet: Sheet) -> str:

@@ -16,7 +16,6 @@ from .words import WordError, matching
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..events import Events
     from ..session import Session
     from . import Look
 
@@ -80,10 +79,11 @@ def newest(session: Session, look: Look) -> Rows:
     events = streams[name]
     picky = bool(look.filter.strip() or look.sort)
     try:
-        frame = _typed(events.newest(MOST if picky else look.rows), events)
+        frame = events.newest(MOST if picky else look.rows)
     except DecodeError as error:
         return Rows(name, held=len(events), problem=_sentence(error))
-    return _rows(name, frame, look, held=max(len(events), len(frame)))
+    held, frame.attrs = frame.attrs["held"], {}  # pandas copies them at every step
+    return _rows(name, frame, look, held)
 
 
 def _rows(name: str, frame: pd.DataFrame, look: Look, held: int) -> Rows:
@@ -113,20 +113,6 @@ def _sorted(series: pd.Series[Any], descending: bool) -> NDArray[np.int64]:
         plain = pd.Series(texts(series))  # lists and mixtures have no order of their own
     placed = plain.sort_values(ascending=not descending, kind="stable", na_position="last")
     return placed.index.to_numpy()
-
-
-def _typed(frame: pd.DataFrame, events: Events) -> pd.DataFrame:
-    # Where records of several types share a frame, pandas makes floats and objects of numbers and bools that some
-    # rows lack.
-    frame.attrs = {}  # pandas copies them at every step
-    kinds = {c.name: c.rule.dtype.kind for each in events.types.candidates for c in each.type.columns}
-    for name in frame.columns if "record" in frame.columns else ():
-        letter, kind = kinds.get(str(name), ""), getattr(frame[name].dtype, "kind", "O")
-        if letter in ("i", "u") and kind == "f":
-            frame[name] = frame[name].astype("Int64" if letter == "i" else "UInt64")
-        elif letter == "b" and kind == "O":
-            frame[name] = frame[name].astype("boolean")
-    return frame
 
 
 def _no_stream(session: Session, name: str) -> str:

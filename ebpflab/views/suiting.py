@@ -28,6 +28,7 @@ _DRAWS = {
     "flame": ("stack",),
     "verdicts": ("text", "number", "bool"),
 }
+_HOLDS = {"bool": "yes and no"}  # how a column's values are called; others are as their kind is
 _OVER_TIME = ("heatmap", "timeline")
 # Numbers that tell things apart rather than measure them, as a word of the name.
 _ID = re.compile(
@@ -144,3 +145,20 @@ def _hint(plot: str, found: Columns) -> str:
     if plot == "flame":
         return "declare a member as kernel_stack_t or user_stack_t, and fill it by bpf_get_stackid()"
     return f"plots that suit: {', '.join(suits(found))}"
+
+
+def misfit(look: Look, found: Columns) -> EbpflabError | None:
+    """Return what is wrong with a plot that somebody asked for by name: :func:`column` would draw another column."""
+    kind = dict(found).get(look.column)
+    if look.plot == "rate" or not found:
+        return None
+    if kind is not None and kind not in _DRAWS[look.plot]:
+        others = [plot for plot in suits(found) if kind in _DRAWS[plot]]
+        hint = f"plots that can: {', '.join(others)}" if others else _hint(look.plot, found)
+        what = f"plot {look.plot!r} cannot draw {look.column}, a column of {_HOLDS.get(kind, f'{kind}s')}"
+        return EbpflabError(what, hint=hint, stage="view")
+    if not look.column and not default(look.plot, found):
+        return EbpflabError(
+            f"the events have no column for plot {look.plot!r}", hint=_hint(look.plot, found), stage="view"
+        )
+    return None

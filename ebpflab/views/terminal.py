@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from .monitor import Monitor, Numbers
 if TYPE_CHECKING:
     from ..session import Session
     from . import Look
+    from .code import Row
     from .entries import Entries
     from .rows import Rows
 
@@ -57,7 +59,8 @@ class TextView:
     def __repr__(self) -> str:
         self._wait_for_rate()
         columns, _ = size()
-        lines = self._lines(columns, None, "one look; .watch() keeps it up to date")
+        over = self.session.state in _OVER
+        lines = self._lines(columns, None, "" if over else "one look; .watch() keeps it up to date")
         return "\n".join(rendered(each, columns, colours=False) for each in lines)
 
     def show(self) -> None:
@@ -70,7 +73,7 @@ class TextView:
         self._wait_for_rate()
         put(lambda columns, _: self._lines(columns, None, ""))
 
-    def watch(self, seconds: float | None = None, every: float = 0.5) -> bool:
+    def watch(self, seconds: float | None = None, every: float = 0.5) -> None:
         """Keep the look up to date in place, until an interrupt, the end of the session, or for some seconds.
 
         The session goes on afterwards. Where the output is not a terminal, one look is printed at the end. Meanwhile
@@ -83,11 +86,6 @@ class TextView:
         every
             Seconds between two looks, at least 0.1.
 
-        Returns
-        -------
-        bool
-            False when an interrupt ended it.
-
         Raises
         ------
         EbpflabError
@@ -96,6 +94,16 @@ class TextView:
         Examples
         --------
         >>> s.view().watch(seconds=10, every=1)
+        """
+        self.follow(seconds, every)
+
+    def follow(self, seconds: float | None = None, every: float = 0.5) -> bool:
+        """Do what :meth:`watch` does, and return whether no interrupt ended it; for ``%%bpf --watch``.
+
+        Examples
+        --------
+        >>> s.view().follow(seconds=10)
+        True
         """
         for name, value in (("seconds", seconds), ("every", every)):
             if value is not None and not value > 0:
@@ -155,6 +163,8 @@ class TextView:
         if most is None:
             return [*above, *body, *below]
         room = max(most - len(above) - len(below), 0)
+        if self.look.tab == "log" and len(body) > room:
+            body = body[len(body) - room :]  # what happened last
         return [*above, *body[:room], *below][:most]
 
     def _spark(self, columns: int) -> list[Line]:
@@ -200,11 +210,12 @@ class TextView:
         found = code.listing(self.session, self.look)
         lines = [line("  ", Span(found.program, "strong"))] if found.program else []
         lines += sentence(found.problem, "warning", columns)
-        lines += [line("  ", Span(" line insn", "muted"))] if found.rows else []
-        for row in found.rows:
-            place = f"{row.line or '':>5} {row.insns or '':>4} "
-            lines.append(line("  ", Span(place, "muted"), row.source or (row.text[0] if row.text else "")))
-        return lines
+        shown = _of_program(found.rows)
+        lines += [line("  ", Span(" line insn", "muted"))] if shown else []
+        for row in shown:
+            lines.append(line("  ", Span(f"{row.line or '':>5} {row.insns or '':>4} ", "muted"), row.source))
+        said = f"disasm({found.program!r}) shows the instructions" if any(row.insns for row in shown) else ""
+        return [*lines, *_muted(said)]
 
     def _log(self) -> list[Line]:
         from . import log
@@ -217,7 +228,7 @@ class TextView:
                 Span(each.text, each.tone),
             )
             for each in log.lines(self.session)
-        ][::-1]
+        ]
 
 
 _TABS: dict[str, Callable[[TextView, int], list[Line]]] = {
@@ -254,10 +265,17 @@ def _programs(numbers: Numbers, columns: int) -> list[Line]:
     return [*lines, *(_muted(f"and {_count(left, 'program')} more") if left else [])]
 
 
+def _of_program(rows: Sequence[Row]) -> Sequence[Row]:
+    # The lines of a cell between the first and the last that became instructions; all where none did.
+    cell = list(itertools.takewhile(lambda row: row.line is not None, rows))
+    made = [at for at, row in enumerate(cell) if row.insns]
+    return cell[made[0] : made[-1] + 2] if made else cell
+
+
 def _cells(found: Rows | Entries, columns: int) -> list[Line]:
     problem = sentence(found.problem, "warning", columns)
     if not found.cells:
-        return problem
+        return problem or _muted("nothing yet")
     names, kinds = zip(*found.columns, strict=True)
     return [*problem, *table(names, found.cells, kinds, columns)]
 

@@ -127,6 +127,9 @@ def _where(series: pd.Series[Any], condition: Callable[[str], bool]) -> Mask:
     if hasattr(series, "cat"):
         codes, names = cells.distinct(series)
         return np.array([condition(name) for name in names], np.bool_)[codes]
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iu":  # ids and counts repeat
+        values, places = np.unique(series.to_numpy(), return_inverse=True)
+        return np.fromiter(map(condition, map(str, values.tolist())), np.bool_, len(values))[places]
     return np.fromiter(map(condition, cells.texts(series)), np.bool_, len(series))
 
 
@@ -155,9 +158,14 @@ def _compare_number(series: pd.Series[Any], sign: str, value: str) -> Mask:
     wanted = _number(value)
     if wanted is None:
         raise WordError(f"{series.name} holds numbers, and {value} is none")
-    missing = series.isna().to_numpy()
-    values = series.to_numpy() if not missing.any() else series.to_numpy(np.float64, na_value=np.nan)
-    return np.asarray(_SIGNS[sign](values, wanted), np.bool_) & ~missing
+    found = series.notna().to_numpy(copy=True)
+    dtype: Any = series.dtype
+    values = series[found].to_numpy(getattr(dtype, "numpy_dtype", dtype))  # of 64 bits, not the 53 of a float
+    try:
+        found[found] = _SIGNS[sign](values, wanted)
+    except OverflowError:
+        raise WordError(f"{series.name} holds fractions, and {len(value)} digits are more than these have") from None
+    return found
 
 
 def _number(value: str) -> int | float | None:

@@ -25,7 +25,7 @@ FLAGS = """
 """
 _BOX = "s => { const r = document.querySelector(s).getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; }"
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({})).open  # a proxy knows nothing of our loopback
-_SHIFT = 8  # in the protocol's bits
+_CONTROL, _SHIFT = 2, 8  # in the protocol's bits
 _KEYS = {  # name: code, number, the text that it types
     "Enter": ("Enter", 13, "\r"),
     "Tab": ("Tab", 9, None),
@@ -149,9 +149,14 @@ class Page:
                 self.send("Input.dispatchKeyEvent", type="keyDown", key=character, text=character)
                 self.send("Input.dispatchKeyEvent", type="keyUp", key=character)
 
-    def press(self, key, *, shift=False):
+    def press(self, key, *, shift=False, control=False):
         code, number, text = _KEYS[key]
-        common = {"key": key, "code": code, "windowsVirtualKeyCode": number, "modifiers": _SHIFT * shift}
+        common = {
+            "key": key,
+            "code": code,
+            "windowsVirtualKeyCode": number,
+            "modifiers": _SHIFT * shift + _CONTROL * control,
+        }
         if text:
             common |= {"text": text}
         self.send("Input.dispatchKeyEvent", type="keyDown" if "text" in common else "rawKeyDown", **common)

@@ -6,9 +6,14 @@
 
 from __future__ import annotations
 
+import os
+
 import cdp
 import lab
 import pytest
+import watched
+
+from tests.kernel import bpftool
 
 # What JupyterLab reports when a kernel ends before it answered, and ipywidgets of notebooks that have no kernel.
 NOT_OURS = ("Canceled future", "jupyterlab-manager")
@@ -58,3 +63,23 @@ def notebook(opened_lab, request):
         each.close()
     errors, opened_lab.page.errors = opened_lab.page.errors, []
     assert [error for error in errors if not any(word in error for word in NOT_OURS)] == [], "the page reported errors"
+
+
+@pytest.fixture
+def watch(notebook):
+    """Run a cell with --watch, and return its view; further cells may follow."""
+    if os.geteuid() != 0:
+        lab.refuse("programs cannot be loaded: run as root")
+    if bpftool.BPFTOOL is None:
+        lab.refuse("bpftool is not installed")
+
+    def starting(*cells):
+        book = notebook("%load_ext ebpflab", watched.CELL, *cells, kernel=True)
+        book.run(0)
+        book.run(1)
+        view = watched.Watched(book)
+        view.state("attached")
+        view.until("!!ebpflabView.text('.ebpflab-view-empty')")
+        return view
+
+    return starting

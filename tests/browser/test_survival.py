@@ -55,6 +55,7 @@ def publish(n, **kinds):
 small = Small()
 display(bundle(0), raw=True, display_id=small.model_id);
 """
+SAID = "[...document.querySelectorAll('.ebpflab-live-view [role=status]')].map(e => e.textContent).filter(t => t)"
 LIVE = "document.querySelector('[data-live]')"
 
 
@@ -98,6 +99,7 @@ def test_the_last_update_takes_the_place_of_the_widget_when_the_kernel_goes(book
     found = wait_for_text(book, "twin")
     assert found["rows"] == [["twin", "23"]]
     assert found["pictures"] == ["plot 23"]
+    assert book.page.evaluate(SAID) == ["The kernel ended: this is what the view showed last."]
     assert recorded(book) == ["live 23", found["text"].strip()]
     assert book.page.evaluate(f"{LIVE} === null")
 
@@ -107,6 +109,7 @@ def test_a_cell_that_runs_again_after_a_restart_is_live_again(book):
     wait_for_text(book, "twin")
     book.run(0)
     assert wait_for_text(book, "live 0")["rows"] == []
+    assert book.page.evaluate(SAID) == []
 
 
 def test_an_update_without_the_types_of_widgets_shows_the_html(book):
@@ -118,6 +121,7 @@ def test_an_update_without_the_types_of_widgets_shows_the_html(book):
 def test_a_widget_that_is_closed_leaves_its_html(book):
     run(book, 1, "publish(31, widget=False)\nsmall.close()")
     assert wait_for_text(book, "twin")["rows"] == [["twin", "31"]]
+    assert book.page.evaluate(SAID) == []  # its kernel goes on
     (kept,) = save(book)
     assert "<td>31</td>" in kept["text/html"]
 
@@ -136,6 +140,7 @@ def test_a_notebook_that_is_opened_without_its_kernel_shows_what_was_saved_while
         again.run(1)
     assert seen(again)["rows"] == found["rows"] == [["twin", "23"]]
     assert "model not found" not in found["text"]
+    assert "The kernel ended" not in found["text"]  # not while somebody looked
 
 
 def test_the_widget_comes_back_when_the_page_is_loaded_again_and_is_saved_as_it_goes_on(book):

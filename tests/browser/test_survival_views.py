@@ -11,7 +11,7 @@ import time
 
 import pytest
 from bs4 import BeautifulSoup
-from lab import SCREENSHOTS, refuse
+from lab import QUIET, SCREENSHOTS, refuse
 from survival import (
     close,
     nothing_thrown,
@@ -167,6 +167,63 @@ def test_the_view_comes_back_when_the_page_is_loaded_again_and_still_ends_in_the
         time.sleep(0.3)
     shut_down(again)
     check(wait_for_text(again, "newest first", 1), "closed")
+
+
+LATER = "import threading\nthreading.Timer(4, asked.close).start()"
+
+
+def test_a_notebook_that_was_closed_while_the_session_ended_gets_the_end_when_it_is_opened(notebook, opened_lab):
+    book = notebook("%load_ext ebpflab", CELL.format(pid=os.getpid()), LATER, GOES_ON, kernel=True)
+    book.run(0)
+    book.run(1)
+    book.page.wait_for(LIVE, timeout=60)
+    path = path_of(book)
+    book.run(2)
+    assert "asked [attached]" in str(save(book))
+    close(book)
+    for _ in range(COUNT):
+        os.getpgid(0)
+    time.sleep(6)
+    again = reopen(opened_lab, path, 4, kernel=True)
+    again.page.wait_for(LIVE, timeout=30)
+    deadline = time.monotonic() + 20
+    while "asked [closed]" not in str(found := save(again)):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.3)
+    assert again.page.evaluate(LIVE)
+    shut_down(again)
+    check(wait_for_text(again, "newest first", 1), "closed")
+
+
+@pytest.fixture
+def without_our_renderer(server, opened_lab):
+    """A page of JupyterLab in which our other plugin runs alone; the usual page afterwards."""
+    config = server.notebooks.parent / "config" / "labconfig" / "page_config.json"
+    usual = config.read_text()
+    config.write_text(json.dumps({"disabledExtensions": {**QUIET["disabledExtensions"], "ebpflab:live-view": True}}))
+    try:
+        yield reload(opened_lab)
+    finally:
+        config.write_text(usual)
+        reload(opened_lab)
+
+
+def test_where_our_renderer_is_switched_off_the_widget_stays_live(without_our_renderer):
+    book = without_our_renderer.open("no-renderer.ipynb", ["%load_ext ebpflab", CELL.format(pid=os.getpid())], True)
+    try:
+        book.run(0)
+        book.run(1)
+        book.page.wait_for(LIVE, timeout=60)
+        assert book.page.evaluate("[...document.body.classList].filter(each => each.startsWith('ebpflab-'))") == [
+            "ebpflab-lab"
+        ]
+        for _ in range(4):
+            os.getpgid(0)
+            time.sleep(1)
+        assert book.page.evaluate(LIVE)
+        book.page.wait_for("document.querySelector('[data-key=received] dd').textContent === '4'")
+    finally:
+        book.close()
 
 
 def test_a_notebook_that_is_not_trusted_shows_it_too(watched, opened_lab, server):

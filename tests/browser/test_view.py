@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 
 import cdp
 import pytest
-from lab import SCREENSHOTS, refuse
-from watched import CELL, CONTRAST, HOSTILE, NAMED, PROGRAM, Watched, cause, causing, names, programs
+from lab import SCREENSHOTS
+from watched import CONTRAST, HOSTILE, NAMED, PROGRAM, cause, causing, names, programs, window
 
 from tests.kernel import bpftool
 
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
 TABS = ("table", "plot", "maps", "code", "log")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def may_trace():
-    if os.geteuid() != 0:
-        refuse("programs cannot be loaded: run as root")
-    if bpftool.BPFTOOL is None:
-        refuse("bpftool is not installed")
-
-
-@pytest.fixture
-def watch(notebook):
-    """Run the cell with --watch; further cells may follow."""
-
-    def starting(*cells):
-        book = notebook("%load_ext ebpflab", CELL, *cells, kernel=True)
-        book.run(0)
-        book.run(1)
-        watched = Watched(book)
-        watched.state("attached")
-        watched.until("!!ebpflabView.text('.ebpflab-view-empty')")
-        return watched
-
-    return starting
 
 
 # --- events, and what is done to them
@@ -288,7 +263,13 @@ def test_a_plot_has_a_text_and_old_pictures_are_given_back(watch):
 # --- several views, and the end
 
 
-def test_two_views_of_a_session_show_the_same(watch):
+@pytest.fixture
+def high_page(opened_lab):
+    with window(opened_lab.page, 2600):
+        yield
+
+
+def test_two_views_of_a_session_show_the_same(high_page, watch):
     watched = watch("seen.view()")
     watched.run(2)
     watched.until("ebpflabViews().length === 2")
@@ -306,7 +287,7 @@ def test_a_view_in_the_background_is_sent_nothing_until_it_is_seen_again(watch, 
     front = watched.get("(window.ebpflabHidden = ebpflabViews()[0], jupyterapp.shell.currentWidget.id)")
     opened_lab.run("launcher:create")
     watched.until("!ebpflabHidden.offsetParent")
-    time.sleep(0.5)  # what was under way arrives
+    time.sleep(1.5)  # who comes back within a second was never away; and what was under way arrives
     cause(8)
     time.sleep(1.5)
     assert watched.get(received) == "5"
@@ -321,12 +302,10 @@ def test_a_view_in_the_background_is_sent_nothing_until_it_is_seen_again(watch, 
 @pytest.mark.parametrize("theme", THEMES)
 def test_every_tab_can_be_read_and_named_in_both_themes(watch, opened_lab, theme):
     opened_lab.theme(theme)
-    size = {"width": 1400, "height": 1100, "deviceScaleFactor": 1, "mobile": False}  # the whole view fits on the page
-    opened_lab.page.send("Emulation.setDeviceMetricsOverride", **size)
     try:
-        look_at_every_tab(watch(), theme.split()[-1].lower())
+        with window(opened_lab.page, 1100):  # the whole view fits on the page
+            look_at_every_tab(watch(), theme.split()[-1].lower())
     finally:
-        opened_lab.page.send("Emulation.clearDeviceMetricsOverride")
         opened_lab.theme(THEMES[0])
 
 

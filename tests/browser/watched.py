@@ -192,5 +192,16 @@ def causing(number, every):
         thread.join()
 
 
+@contextlib.contextmanager
+def window(page, height):
+    """A page that is so high."""
+    size = {"width": 1400, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    page.send("Emulation.setDeviceMetricsOverride", **size)
+    try:
+        yield
+    finally:
+        page.send("Emulation.clearDeviceMetricsOverride")
+
+
 def programs():
     return [each["name"] for each in bpftool.run("prog", "show") if each.get("name") == PROGRAM]

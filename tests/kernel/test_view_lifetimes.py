@@ -334,7 +334,7 @@ def test_31_rounds_of_text_views_leak_nothing(load):
     before, threads = descriptors(), threading.active_count()
     for _ in range(31):
         with session.view() as view:
-            assert view.watch(seconds=0.01)
+            assert view.follow(seconds=0.01)
     assert (descriptors(), threading.active_count()) == (before, threads)
     assert not measures(os.getpid())
     assert session.state == "attached"

@@ -185,6 +185,22 @@ def test_runs_are_counted_only_while_a_page_shows_the_view(notebook):
     assert len(notebook.frames(view)) == count
 
 
+def test_a_page_that_left_without_a_word_is_not_measured_for_long(notebook):
+    view, pid = shown(notebook), int(notebook.value("os.getpid()"))
+    notebook.run("from ebpflab.jupyter import pace; usual, pace.AWAY_SECONDS = pace.AWAY_SECONDS, 2.0")
+    try:
+        notebook.hello(view)
+        notebook.watch(lambda: statistics_on(pid))
+        notebook.listen(3)
+        assert statistics_on(pid)  # while the page answers
+        notebook.answers = False
+        notebook.watch(lambda: not statistics_on(pid), seconds=6)
+        notebook.tell(view, do="seen", number=notebook.frames(view)[-1][0]["number"])
+        notebook.watch(lambda: statistics_on(pid), seconds=3)
+    finally:
+        notebook.run("pace.AWAY_SECONDS = usual")
+
+
 def test_at_any_rate_messages_stay_few_and_small_and_other_cells_run(notebook, calling):
     view = shown(notebook)
     notebook.hello(view)

@@ -127,7 +127,7 @@ def test_global_variables_are_a_map_called_variables(load, tables):
         "only": ("constant", str(os.getpid())),
         "seen": (".bss", "31"),
     }
-    assert (found.count, found.editable) == (2, True)
+    assert (found.count, found.editable, found.constants) == (2, True, ("only",))
     write(opens, "variables", "seen", "17")
     assert opens.vars["seen"] == 17
     with pytest.raises(SessionError, match="constant"):
@@ -190,6 +190,73 @@ def test_a_histogram_shows_its_slots(load):
     assert rows[4] == {"low": "16", "high": "31", "count": "101"}
     assert (len(rows), found.type, found.editable) == (5, "array (histogram)", False)
     assert shown(session, "by_name")[1][-1] == {"comm": "bash", "low": "4", "high": "7", "count": "17"}
+
+
+UNIONS = """
+union both { __u32 whole; __u8 part[4]; };
+struct value { union both u; __u64 count; enum { OFF, ON } mode; };
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 1009); __type(key, __u32); __type(value, struct value); }
+values SEC(".maps");
+struct value kept = {};
+struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 7); __type(key, double); __type(value, double); }
+doubles SEC(".maps");
+SEC("syscall") int p(void *ctx) { return kept.count; }
+"""
+
+
+def test_of_a_struct_that_was_edited_only_what_was_changed_is_written(load):
+    session = load(UNIONS, name="unions", attach=False)
+    session.maps["values"][7] = {"count": 17}
+    for map, key in (("values", "7"), ("variables", "kept")):
+        _, rows = shown(session, map)
+        text = next(row["value"] for row in rows if key in row.values())
+        table = session.maps[map] if map == "values" else session.vars
+        at = 7 if map == "values" else key
+        table[at] = {"count": 101}  # a program goes on while somebody types
+        write(session, map, key, text.replace("'OFF'", "'ON'"), text)
+        assert (table[at].count, table[at].mode.name) == (101, "ON")
+        write(session, map, key, text.replace("'whole': 0", "'whole': 23"))  # one member of a union, without a "shown"
+        assert (table[at].u.whole, table[at].u.part) == (23, b"\x17\0\0\0")
+        with pytest.raises(MapError, match="contradict"):
+            write(session, map, key, text.replace("'whole': 0", "'whole': 5").replace("b'\\x00", "b'\\x07"), text)
+    write(session, "values", "9", "{'count': 3}")  # a new one
+    assert session.maps["values"][9].count == 3
+
+
+def test_every_double_can_be_edited_and_deleted(load):
+    session = load(UNIONS, name="unions", attach=False)
+    for number in ("1.5", "nan", "inf", "-inf"):
+        write(session, "doubles", number, number)
+    _, rows = shown(session, "doubles")
+    assert {row["key"] for row in rows} == {"1.5", "nan", "inf", "-inf"}
+    for row in rows:
+        assert row["key"] == row["value"]
+        write(session, "doubles", row["key"], row["value"])
+        delete(session, "doubles", row["key"])
+    assert len(session.maps["doubles"]) == 0
+
+
+def test_entries_of_a_hash_table_come_in_the_order_of_their_keys(load):
+    session = load(UNIONS, name="unions", attach=False)
+    for key in range(101):
+        session.maps["values"][key * 7919 % 101] = {}
+    _, rows = shown(session, "values")
+    assert [int(row["key"]) for row in rows] == list(range(101))
+
+
+def test_of_many_histograms_whole_ones_are_shown_and_it_is_said_so(load):
+    session = load(cells_maps.HISTOGRAMS, name="histograms", attach=False)
+    table, slots = session.maps["by_name"], 23
+    most = table.max_entries
+    for number in range(min(most, 29)):
+        table[f"task{number}"] = {"slots": {slots - 1: number + 1}}
+    found, rows = shown(session, "by_name")
+    whole = 200 // slots
+    assert (len(rows), found.count) == (whole * slots, None)
+    assert found.problem == f"the first {whole} of the map's histograms"
+    last = [int(row["count"]) for row in rows if int(row["low"]) == 2 ** (slots - 1)]
+    assert len(last) == whole
+    assert all(last)
 
 
 def test_entries_of_a_closed_session_are_a_sentence(tables):

@@ -139,6 +139,24 @@ def test_measuring_ends_with_the_session_and_its_numbers_stay(load):
     assert os.getpid() not in holders()
 
 
+def test_a_monitor_that_was_closed_never_measures_again(load):
+    # A session closes its views before its state says so: one that draws meanwhile must not begin anew.
+    monitor = Monitor(load(XDP, name="packets", attach=False))
+    monitor.close()
+    monitor.measure(True)
+    assert os.getpid() not in holders()
+    assert monitor.look().runs_per_s is None
+
+
+def test_a_view_that_was_opened_when_all_was_over_knows_when_that_was(load):
+    session = load(XDP, name="packets", attach=False)
+    early = Monitor(session)
+    session.close()
+    age = early.look().age
+    time.sleep(0.1)
+    assert Monitor(session).look().age == early.look().age == age
+
+
 def test_a_monitor_that_nobody_closed_lets_the_kernel_go(load):
     session = load(XDP, name="packets", attach=False)
     monitor = Monitor(session)
@@ -225,6 +243,7 @@ def test_looking_goes_on_while_another_thread_closes_the_session(load, round):
 
     def draw():
         while session.state != "closed":
+            monitor.measure(True)
             monitor.look()
             newest(session, Look(filter="pid>0", sort="ts"))
             for name in names(session):

@@ -1,6 +1,12 @@
 /* A table that stays calm while rows come. */
 
-const put = (node, column, text) => write(node, text);
+const LONG = 60; // characters: what is longer may not be seen whole, and is read when the mouse rests on it
+
+function put(node, column, text) {
+  write(node, text);
+  if (text.length > LONG) mark(node, "title", text);
+  else node.removeAttribute("title");
+}
 
 /* Rows of text below a head that stays. Rows are used again and columns only grow, so that nothing flickers; while
  * `still()` holds, new rows wait: what somebody reads, marks or edits does not move away. */
@@ -47,7 +53,7 @@ function grid(label, { sorted, still = () => false, cell = put, waiting = () => 
   function fillRow(line, wanted, cells) {
     wanted.forEach((column, i) => {
       const text = cells[i] ?? "";
-      widths[i] = Math.max(widths[i], text.length);
+      widths[i] = Math.max(widths[i], Math.min(text.length, LONG));
       cell(line.cells[i], i, text, cells);
     });
   }

@@ -78,6 +78,7 @@ function heading(send) {
     if (buttons.pause.dataset.do !== action) dress(buttons.pause, action);
     const focused = node.contains(document.activeElement) && document.activeElement;
     for (const each of [buttons.pause, buttons.clear, buttons.stop]) each.disabled = over || gone;
+    buttons.pause.disabled ||= !COMING.has(head.state);
     buttons.save.disabled = gone;
     if (focused && focused.disabled) buttons.save.focus(); // the keyboard must not fall off the view
   }

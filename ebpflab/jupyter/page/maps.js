@@ -9,7 +9,8 @@ function mapsPanel(view) {
   const drop = () => view.over() || view.send({ do: "delete", map: meta.map, key: chosen });
 
   function dress(node, column, text, [key]) {
-    if (column !== meta.columns.length - 1 || !meta.editable || view.over()) return write(node, text);
+    const fixed = !meta.editable || view.over() || meta.constants.includes(key);
+    if (column !== meta.columns.length - 1 || fixed) return write(node, text);
     const field = node.firstElementChild || h("input", { class: "value", readonly: "", spellcheck: "false" });
     if (!field.parentNode) node.replaceChildren(field);
     Object.assign(field.dataset, { key, text });
@@ -36,7 +37,7 @@ function mapsPanel(view) {
     editing = null;
     field.readOnly = true;
     const { key, text } = field.dataset;
-    if (save && field.value !== text) view.send({ do: "set", map: meta.map, key, value: field.value });
+    if (save && field.value !== text) view.send({ do: "set", map: meta.map, key, value: field.value, shown: text });
     else field.value = text;
     table.settle();
   }
@@ -44,6 +45,7 @@ function mapsPanel(view) {
   const answered = () => fields().forEach(field => field !== editing && (field.value = field.dataset.text));
 
   function onKey(event) {
+    if (event.shiftKey || event.ctrlKey || event.metaKey || event.altKey) return;
     const field = event.target;
     const all = fields();
     const go = to => to && ((chosen = to.dataset.key), rove(true));
@@ -66,7 +68,7 @@ function mapsPanel(view) {
     table.draw(meta, rowsOf(bytes), meta.map);
     if (!editing) rove(focused);
     write(problem, meta.problem || "");
-    const size = meta.count === null ? "" : `${count(meta.count)} entries`;
+    const size = meta.count === null ? "" : entriesOf(meta.count);
     const how = meta.editable && !view.over() ? "Enter or a double click edits a value" : "";
     write(status, [meta.type, size, how].filter(Boolean).join(" \u00b7 "));
   }

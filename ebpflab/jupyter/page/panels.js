@@ -4,7 +4,7 @@ function tablePanel(view) {
   const problem = h("p", { class: "problem", role: "alert", id: `${view.id}-problem` });
   const filter = h("input", {
     type: "search", spellcheck: "false", autocomplete: "off", maxlength: 300,
-    placeholder: "bash  pid=123  latency>1ms  !word", "aria-label": "filter rows", "aria-describedby": problem.id,
+    "aria-label": "filter rows", "aria-describedby": problem.id,
     title: "Words that all have to match: bash, comm:bash, pid=123, latency>1ms, !word",
   });
   const stream = choice("stream", value => view.ask({ stream: value, sort: "" }));
@@ -21,9 +21,16 @@ function tablePanel(view) {
     if (!held && document.activeElement === back) table.node.focus();
     back.toggleAttribute("hidden", !held);
   };
-  const table = grid("rows", { sorted, waiting, still: node => node.scrollTop > 0 });
-  const sendFilter = whenQuiet(200, () => view.ask({ filter: filter.value }));
-  filter.addEventListener("input", sendFilter);
+  // What is not displayed says that it is not scrolled, wherever somebody reads in it.
+  const table = grid("rows", { sorted, waiting, still: node => !node.clientHeight || node.scrollTop > 0 });
+  let typed = false; // and not sent yet
+  const sendNow = () => {
+    if (typed) view.ask({ filter: filter.value });
+    typed = false;
+  };
+  const sendFilter = whenQuiet(200, sendNow);
+  filter.addEventListener("input", () => ((typed = true), sendFilter()));
+  filter.addEventListener("change", sendNow);
   back.addEventListener("click", table.newest);
   view.signal.addEventListener("abort", sendFilter.cancel);
   table.listen(view.signal);
@@ -42,14 +49,20 @@ function tablePanel(view) {
     stream.node.toggleAttribute("hidden", streams.length < 2);
     const steps = [...new Set([20, 50, 100, 200, look.rows])].sort((a, b) => a - b);
     amount.show(steps.map(rows => [String(rows), String(rows)]), String(look.rows));
-    if (filter.value !== look.filter && document.activeElement !== filter) filter.value = look.filter;
+    const theirs = !typed && document.activeElement !== filter;
+    if (theirs && filter.value !== look.filter) filter.value = look.filter;
+    const ofKind = wanted => (choices.columns || []).find(([, kind]) => kind === wanted);
+    const example = ofKind("duration") || ofKind("number");
+    filter.placeholder = ["word", "!word", example && `${example[0]}>${example[1] === "duration" ? "1ms" : "100"}`]
+      .filter(Boolean).join("  ");
   }
   const bar = h("div", { class: "bar" }, h("label", { class: "choice grow" }, h("span", {}, "filter"), filter),
     stream.node, amount.node, h("span", { class: "push" }, back), status);
   return { nodes: [bar, problem, h("div", { class: "stack" }, table.node, empty)], draw, refresh };
 }
 
-function tableStatus({ shown, matched, held, looked, sort, descending, filter }) {
+function tableStatus({ shown, matched, held, looked, sort, descending, filter, problem }) {
+  if (problem && filter) return `not filtered: ${count(shown)} of ${count(held)} held`;
   const of = filter ? `${count(matched)} that match, of ` : "";
   const among = looked < held && (sort || filter) ? `the newest ${count(looked)} of ` : "";
   const order = descending ? "descending" : "ascending";
@@ -118,7 +131,7 @@ function codePanel(view) {
     const size = Number(insns);
     const bar = h("span", { class: "cost", "aria-hidden": "true" });
     bar.style.setProperty("--ebpflab-part", size / most);
-    const cells = [h("span", { class: "line" }, number), h("code", {}, source || " "),
+    const cells = [h("span", { class: "line" }, number), h("code", { title: source }, source || " "),
       h("span", { class: "insns", title: `${count(size)} instructions` }, size ? count(size) : ""), bar];
     if (!text) return h("li", {}, h("div", { class: "source" }, ...cells));
     const press = button("", { class: "source", "aria-expanded": String(open.has(key)) });

@@ -15,6 +15,8 @@ const USES = {
 };
 const MINUTE = 60; // seconds that the curve shows
 const ACKNOWLEDGED = 2000; // milliseconds from one word about what was drawn to the next
+const AWAY = 1000; // milliseconds out of sight after which nothing is sent any more
+const COMING = new Set(["attached", "replaying", "paused"]); // states in which events may come
 const MEASURED = new Set(["number", "duration"]);
 const ICONS = {
   pause: "M4 3h3v10H4zM9 3h3v10H9z",
@@ -55,6 +57,8 @@ function rowsOf(bytes) {
   const text = new TextDecoder().decode(bytes);
   return text ? text.split("\x1e").map(row => row.split("\x1f")) : [];
 }
+
+const entriesOf = number => `${count(number)} ${number === 1 ? "entry" : "entries"}`;
 
 /* Calls once it is quiet for so many milliseconds. */
 function whenQuiet(milliseconds, action) {

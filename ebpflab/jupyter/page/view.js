@@ -53,8 +53,8 @@ function looking(send) {
 
 function liveView(model, signal) {
   const id = `ebpflab-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
-  const state = { head: {}, tiles: [], choices: {}, fresh: new Map(), number: 0, seen: 0, told: 0, over: false, gone: false };
-  let drawing = 0;
+  const state = { head: {}, tiles: [], choices: {}, fresh: new Map(), number: 0, seen: 0, over: false, gone: false };
+  let [drawing, present, failed] = [0, false, ""];
 
   function send(message) {
     try {
@@ -102,75 +102,116 @@ function liveView(model, signal) {
     redraw();
   }
 
-  /* Once for each picture of the screen, and never in a tab that nobody sees: frames replace one another until then. */
+  /* Once for each picture of the screen, and only where somebody sees it: frames replace one another until then. What
+   * is not displayed has no size, and does not know how far it was scrolled. */
   function redraw() {
     if (!drawing) drawing = requestAnimationFrame(draw);
   }
 
   function draw() {
     drawing = 0;
+    if (!present) return;
+    show();
+    acknowledge();
+  }
+
+  function show() {
     const now = look.now();
     mark(root, "aria-label", `live view of ${state.head.name || "a session"}`);
     head.draw(state.head, state.over, state.gone);
     tiles.draw(state.tiles);
     tabs.show(now.tab);
-    for (const [name, [meta, bytes]] of state.fresh) {
-      if (name === "history") spark.draw(meta, bytes);
-      else parts[PARTS[name]].draw(meta, bytes);
+    const fresh = [...state.fresh];
+    state.fresh.clear(); // first: what cannot be drawn is not tried again
+    for (const [name, [meta, bytes]] of fresh) {
+      const part = name === "history" ? spark : parts[PARTS[name]];
+      guarded(name, () => part.draw(meta, bytes));
     }
-    state.fresh.clear();
-    parts[now.tab].refresh(now, state.choices);
-    acknowledge();
+    guarded(now.tab, () => parts[now.tab].refresh(now, state.choices));
   }
 
-  /* One word for many frames: the kernel answers each with two messages of its own. */
+  /* One that fails leaves the others, and is told once. */
+  function guarded(name, action) {
+    try {
+      action();
+    } catch (error) {
+      const told = `${name} cannot be shown: ${error.message}`;
+      if (failed !== told) say("error", (failed = told));
+    }
+  }
+
+  /* One word for many frames, the last of them included: the kernel answers each with two messages of its own. */
+  let [told, waking] = [-ACKNOWLEDGED, 0];
   function acknowledge() {
+    if (!present || state.gone || state.seen === state.number) return;
     const now = performance.now();
-    if (!present || state.seen === state.number || now - state.told < ACKNOWLEDGED) return;
-    state.told = now;
+    clearTimeout(waking);
+    if (now - told < ACKNOWLEDGED) return void (waking = setTimeout(acknowledge, ACKNOWLEDGED - now + told));
+    told = now;
     send({ do: "seen", number: (state.seen = state.number) });
   }
 
   // --- whether anybody looks, and at what: JupyterLab gives notebooks in the background no width
 
-  let present = false;
-  let ground = "";
+  let [greeted, met, inSight, ground] = [false, false, false, ""];
+  // The first hello says what kind of page this is, so it does not wait until the view is scrolled to.
+  const visible = () => (document.hidden || (met && !inSight) ? 0 : body.clientWidth);
+  function bye() {
+    if (greeted && !state.gone) send({ do: "bye", view: id });
+    greeted = false;
+  }
+  const leave = whenQuiet(AWAY, bye); // who scrolls past, or looks at another notebook for a moment, stays
   function presence() {
-    const width = document.hidden ? 0 : body.clientWidth;
-    if (present && !width) send({ do: "bye", view: id });
-    if (!width) return void (present = false);
+    const width = visible();
+    present = !!width;
+    if (!present) return leave();
+    leave.cancel();
     const dark = isDark(root);
     root.classList.toggle("ebpflab-view-dark", dark);
     const options = { dark, width, scale: devicePixelRatio };
     const changed = ground !== (ground = JSON.stringify(options));
-    if (!present) send({ do: "hello", view: id, ...options, lab: document.body.classList.contains("ebpflab-lab") });
+    if (!greeted) send({ do: "hello", view: id, ...options, lab: document.body.classList.contains("ebpflab-live") });
     else if (changed) send({ do: "look", ...options });
-    present = true;
+    if (!met) soon();
+    greeted = met = true;
+    redraw();
   }
   const soon = whenQuiet(250, presence);
-  const sizes = new ResizeObserver(() => (present && body.clientWidth ? soon() : presence()));
+  const sizes = new ResizeObserver(() => (present && visible() ? soon() : presence()));
+  // Of the page, and of what scrolls in it (a name of its own, which old browsers pass over).
+  const sight = new IntersectionObserver(entries => {
+    inSight = entries.at(-1).isIntersecting;
+    presence();
+  }, { rootMargin: "200px", scrollMargin: "200px" });
+  sight.observe(root);
   const themes = new MutationObserver(soon);
   sizes.observe(body);
   const attributeFilter = ["class", "style", "data-jp-theme-name", "data-jp-theme-light"];
   for (const node of [document.documentElement, document.body]) themes.observe(node, { attributeFilter });
   document.addEventListener("visibilitychange", presence, { signal });
+  addEventListener("pagehide", bye, { signal });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", soon, { signal });
   model.on("msg:custom", receive);
-  // Plain keys are ours: in a notebook, the letter d and the arrows have meanings of their own.
+  // Plain keys are ours: in a notebook, the letter d and the arrows have meanings of their own. So is every Enter in a
+  // field: with Shift or Ctrl it would run the cell once more.
   root.addEventListener("keydown", event => {
     const { key, ctrlKey, metaKey, altKey, shiftKey } = event;
-    const theirs = ctrlKey || metaKey || altKey || key === "Escape" || (shiftKey && key === "Enter");
+    const typed = key === "Enter" && event.target.matches("input, select");
+    const theirs = key === "Escape" || (!typed && (ctrlKey || metaKey || altKey || (shiftKey && key === "Enter")));
     if (!theirs) event.stopPropagation();
   });
   signal.addEventListener("abort", () => {
     model.off("msg:custom", receive);
     soon.cancel();
+    leave.cancel();
+    clearTimeout(waking);
+    sight.disconnect();
     sizes.disconnect();
     themes.disconnect();
-    if (present && !state.gone) send({ do: "bye", view: id });
+    bye();
     cancelAnimationFrame(drawing);
   });
-  draw();
+  show();
   return root;
 }
 

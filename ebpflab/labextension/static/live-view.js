@@ -10,12 +10,13 @@ const WIDGET = "application/vnd.jupyter.widget-view+json";
 const HTML = "text/html";
 const RANK = -20; // before the renderer of ipywidgets, which has -10
 const GONE = new Set(["restarting", "autorestarting", "terminating", "dead"]);
+const ENDED = "The kernel ended: this is what the view showed last.";
 const PATIENCE = 2000; // ms that a new widget may take before the HTML is shown for it
 
 /* While the widget is made, it has its width already and cannot be seen. */
 const UNSEEN = "visibility: hidden; height: 0; overflow: hidden";
 
-function rendererClass({ Panel }, { MimeModel }) {
+function rendererClass({ Panel, Widget }, { MimeModel }) {
   return class LiveViewRenderer extends Panel {
     /* `makeTwin` makes a renderer of HTML; `owner` finds the notebook or console that this is in, once it is there. */
     constructor(makeTwin, owner) {
@@ -24,6 +25,9 @@ function rendererClass({ Panel }, { MimeModel }) {
       this._owner = owner;
       this._twin = makeTwin();
       this._twin.hide();
+      this._ended = new Widget();
+      this._ended.node.setAttribute("role", "status");
+      this.addWidget(this._ended);
       this.addWidget(this._twin);
       // The widget's renderer tells nobody when it has something to show, or has nothing any more.
       this._observer = new MutationObserver(() => this._refresh());
@@ -42,6 +46,7 @@ function rendererClass({ Panel }, { MimeModel }) {
       const { model_id: id } = model.data[VIEW];
       const fresh = id !== this._id;
       if (fresh) this._drop();
+      if (fresh) this._outlived = false;
       Object.assign(this, { _id: id, _model: model, _drawn: false });
       this._find();
       if (fresh && this._there()) {
@@ -73,10 +78,15 @@ function rendererClass({ Panel }, { MimeModel }) {
       this._rendermime = place?.rendermime;
     }
 
+    /* The kernel of the notebook or console, unless it ended or is about to. */
+    get _kernel() {
+      const kernel = this._session?.session?.kernel;
+      return kernel && !GONE.has(kernel.status) ? kernel : null;
+    }
+
     /* Whether the kernel has the widget, as far as this page knows. */
     _there() {
-      const kernel = this._session?.session?.kernel;
-      return !!kernel && !GONE.has(kernel.status) && kernel.hasComm(this._id);
+      return !!this._kernel?.hasComm(this._id);
     }
 
     _hear(_, { header, content }) {
@@ -101,15 +111,28 @@ function rendererClass({ Panel }, { MimeModel }) {
       if (this.isDisposed || !this._model) return;
       const there = this._there();
       if (there && !this._live) this._begin();
-      if (!there && this._live) this._drop();
+      if (!there && this._live) {
+        this._outlived = !this._kernel && this._lived;
+        this._drop();
+      }
       const lives = !!this._live?.widgets.some(({ node }) => node.childElementCount);
-      if (lives) this._waits = false;
+      if (lives) Object.assign(this, { _waits: false, _lived: true, _outlived: false });
       if (this._live) this._live.node.style.cssText = lives ? "" : UNSEEN;
       const twin = !lives && !this._waits;
       this._twin.setHidden(!twin);
-      if (!twin || this._drawn) return;
-      this._drawn = true;
-      await this._twin.renderModel(this._model);
+      if (twin && !this._drawn) {
+        this._drawn = true;
+        await this._twin.renderModel(this._model);
+      }
+      this._tell(this._outlived ? ENDED : "");
+    }
+
+    /* Beside HTML that says how the session is, that it was so. */
+    _tell(text) {
+      const { node } = this._ended;
+      if (node.textContent === text) return;
+      node.textContent = text;
+      node.style.cssText = text && "padding: 4px 8px; color: var(--jp-ui-font-color2); font-size: var(--jp-ui-font-size1)";
     }
 
     _begin() {
@@ -126,7 +149,7 @@ function rendererClass({ Panel }, { MimeModel }) {
     _drop() {
       const live = this._live;
       this._live = null;
-      this._waits = false;
+      this._waits = this._lived = false;
       clearTimeout(this._timer);
       this._observer.disconnect();
       live?.dispose();
@@ -162,6 +185,7 @@ export async function plugin(shared) {
     };
     // Not safe: a notebook that is not trusted shows the HTML, and cleans it.
     registry.addFactory({ safe: false, mimeTypes: [VIEW], createRenderer }, RANK);
+    document.body.classList.add("ebpflab-live"); // tells the view that its output may change under it
   }
 
   return {
