@@ -68,7 +68,10 @@ class _Clang:
         deadline = time.monotonic() + _SETTLED_WITHIN
         asleep = 0
         while asleep < 2 and time.monotonic() < deadline and self.alive:
-            state = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            try:
+                state = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                return  # another thread took it meanwhile, and it is done and reaped
             asleep = asleep + 1 if state == "S" else 0
             time.sleep(0.0005)
 
