@@ -157,7 +157,9 @@ def test_of_a_long_listing_the_first_rows_are_sent_and_the_other_instructions_co
 
 
 def test_entries_travel_with_what_a_page_needs_to_edit_them():
-    found = Entries("m", "hash", (Column("key", "number"), Column("value", "text")), (("1", "a"), ("2", "b")), 2, True, ("2",))
+    found = Entries(
+        "m", "hash", (Column("key", "number"), Column("value", "text")), (("1", "a"), ("2", "b")), 2, True, ("2",)
+    )
     content, buffers = frame_of(protocol.entries(found))
     assert table_of(buffers[0]) == [["1", "a"], ["2", "b"]]
     expected = {"name": "entries", "map": "m", "type": "hash", "count": 2, "editable": True, "problem": ""}
