@@ -15,7 +15,7 @@ from .btf_plan import ENUMS, Entry, Plan, identifier, member_name, tag
 from .errors import DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from .btf import Btf, Member, Type
     from .btf_layout import Row
@@ -141,6 +141,12 @@ def written(btf: Btf, planned: Plan, *, core: bool, guard: str, note: str = "") 
     parts.append(_POP if core else "")
     parts.append(f"#endif /* {guard} */\n")
     return "\n".join(filter(None, parts))
+
+
+def definitions(btf: Btf, planned: Plan) -> Iterator[str]:
+    """Return the definition of each entry of a plan, in order; "" for an enum that an earlier one holds."""
+    writer = _Writer(btf, Layouts(btf), planned.names)
+    return (writer.definition(btf[entry.type_id]) for entry in planned.entries)
 
 
 class _Writer(Speller):

@@ -35,11 +35,16 @@ _BUFFER_TYPES = ("BPF_MAP_TYPE_RINGBUF", "BPF_MAP_TYPE_PERF_EVENT_ARRAY")
 
 # What only BCC's rewriter understands; one of these decides the dialect (bcc: docs/reference_guide.md).
 _BCC_MARKS = re.compile(
-    r"\b(BPF_(?:HASH|TABLE|ARRAY|PERCPU_ARRAY|PERCPU_HASH|HISTOGRAM|STACK_TRACE|PERF_OUTPUT|RINGBUF_OUTPUT|PROG_ARRAY"
-    r"|LPM_TRIE|QUEUE|STACK|DEVMAP|CPUMAP|SOCKHASH)\s*\(|TRACEPOINT_PROBE\s*\(|RAW_TRACEPOINT_PROBE\s*\("
-    r"|KFUNC_PROBE\s*\(|KRETFUNC_PROBE\s*\(|LSM_PROBE\s*\(|kprobe__\w+\s*\(|kretprobe__\w+\s*\("
-    r"|\w+\.(?:perf_submit|ringbuf_output|ringbuf_reserve|ringbuf_submit|lookup_or_try_init|increment)\s*\()"
+    r"\b(BPF_(?:F_TABLE|TABLE(?:_PUBLIC|_SHARED|_PINNED)?|(?:PERCPU_)?(?:HASH|ARRAY)|HISTOGRAM|STACK_TRACE(?:_BUILDID)?"
+    r"|PERF_OUTPUT|RINGBUF_OUTPUT|PERF_ARRAY|CGROUP_ARRAY|PROG_ARRAY|LPM_TRIE|QUEUE|STACK|DEVMAP|CPUMAP|XSKMAP|SOCKMAP"
+    r"|SOCKHASH|(?:ARRAY|HASH)_OF_MAPS|(?:SK|INODE|TASK|CGROUP|PERCPU_CGROUP)_STORAGE|ITER)\s*\("
+    r"|(?:RAW_)?TRACEPOINT_PROBE\s*\(|K(?:RET)?FUNC_PROBE\s*\(|KMOD_RET\s*\(|LSM_PROBE\s*\("
+    r"|(?:kprobe|kretprobe|syscall|raw_tracepoint|kfunc|kretfunc)__\w+\s*\(|tracepoint__\w+?__\w+\s*\("
+    r"|bpf_usdt_readarg(?:_p)?\s*\(|bpf_trace_printk\s*\(|\w+\.(?:perf_submit(?:_skb)?|ringbuf_(?:output|reserve"
+    r"|submit|discard)|lookup(?:_or_try_init|_or_init)?|(?:atomic_)?increment|get_stackid|perf_read|redirect_map)\s*\()"
 )
+# These names say it only where no function has a section: libbpf programs use them, too.
+_BCC_HABITS = re.compile(r"(?:kprobe|kretprobe|syscall|raw_tracepoint|kfunc|kretfunc|tracepoint)__|bpf_trace_printk")
 
 
 def without_comments(text: str) -> str:
@@ -191,7 +196,7 @@ class Cell:
         own = set(_DEFINE.findall(self.code))
         for match in _BCC_MARKS.finditer(_STRING.sub(_blank, self.code)):
             name = match[0].rstrip("( \t\r\n")
-            if name not in own and not (self.sections and name.startswith(("kprobe__", "kretprobe__"))):
+            if name not in own and not (self.sections and _BCC_HABITS.match(name)):
                 return self.line_of(match.start())
         return None
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -14,16 +15,34 @@ from typing import Any
 
 from . import cache, verifier
 from . import compile as compiler
+from .bcc import building
 from .cell import Cell, read
 from .engines.base import Engine, Handle
+from .engines.bcc import BccEngine
 from .engines.libbpf import LibbpfEngine
-from .errors import CellError, Diagnostic, EbpflabError, HookNotFoundError, UnsafeError, VerifierError
+from .errors import (
+    CellError,
+    CompileError,
+    Diagnostic,
+    EbpflabError,
+    HookNotFoundError,
+    Location,
+    UnsafeError,
+    VerifierError,
+)
 from .inspectors import search, tracefs
 from .maps import Variables, set_before_load
 from .program_types import parse_section
 from .similar import nearest
 
 _TOOLS = (Path(__file__).parent / "bpf_src", Path(__file__).parent.parent / "bpf_src")
+# Hooks in BCC's dialect: by its macros, and by the names of functions.
+_TRACEPOINT_PROBE = re.compile(r"\bTRACEPOINT_PROBE\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)")
+_PROBES = re.compile(
+    r"\b(?:TRACEPOINT_PROBE\s*\(\s*\w+\s*,|(?:RAW_TRACEPOINT_PROBE|K(?:RET)?FUNC_PROBE|KMOD_RET|LSM_PROBE|BPF_ITER)\s*\("
+    r"|(?:k(?:ret)?probe|raw_tracepoint|k(?:ret)?func|kmod_ret|lsm|syscall)__)\s*(\w+)"
+)
+ENGINES = ("auto", "libbpf", "bcc")
 # Helpers that act on the system instead of watching it; numbers of include/uapi/linux/bpf.h.
 _HARMFUL = {
     36: "bpf_probe_write_user",
@@ -44,31 +63,52 @@ Stage = Callable[[str], AbstractContextManager[Outcome]]
 
 @dataclass(frozen=True)
 class Prepared:
-    # A compiled object with what is known of it.
+    # A compiled object with what is known of it. `waiting` are programs of which nothing says where to attach them.
     object: bytes
     engine: Engine
     cell: Cell | None
     targets: Mapping[str, str]
     warnings: tuple[Diagnostic, ...] = ()
+    waiting: tuple[str, ...] = ()
 
 
 def prepare(
-    source: str | PathLike[str], engine: str, targets: dict[str, str], events: dict[str, str], stage: Stage
+    source: str | PathLike[str],
+    engine: str,
+    targets: dict[str, str],
+    events: dict[str, str],
+    stage: Stage,
+    headers: str | PathLike[str] | None = None,
 ) -> Prepared:
-    chosen = _engine(engine)
+    _check_engine(engine)
     with stage("cell"):
         path = _path(source)
         if path is not None and path.suffix == ".o":
-            return Prepared(_read_object(path), chosen, None, targets)
+            return Prepared(_read_object(path), LibbpfEngine(), None, targets)
         cell = read(path if path is not None else fspath(source))
-        _check_dialect(cell)
+        bcc = _is_bcc(cell, engine)
+        folder = _header_folder(headers, bcc=bcc)
         _check_sections(cell, targets)
-        contexts = _contexts(cell)
+        contexts = "" if bcc else _contexts(cell)
+    if bcc:
+        return _prepare_bcc(cell, targets, stage, folder, keep_types=bool(events))
     with stage("compile") as outcome:
         keep = compiler.kept_types(cell, always=bool(events))
         compiled = compiler.compile_cell(cell, contexts=contexts, keep_types=keep)
         outcome.detail = "cached" if compiled.cached else _headers(compiled)
-    return Prepared(compiled.object, chosen, cell, targets, compiled.warnings)
+    return Prepared(compiled.object, LibbpfEngine(), cell, targets, compiled.warnings)
+
+
+def _prepare_bcc(
+    cell: Cell, targets: dict[str, str], stage: Stage, headers: Path | None, *, keep_types: bool
+) -> Prepared:
+    with stage("compile") as outcome:
+        try:
+            built = building.build(cell, targets=targets, headers=headers, keep_types=keep_types)
+        except CompileError as error:
+            raise _missing_tracepoint(cell) or error from None
+        outcome.detail = built.detail
+    return Prepared(built.object, BccEngine(), cell, {**targets, **built.targets}, built.warnings, built.waiting)
 
 
 def _headers(compiled: compiler.Compiled) -> str:
@@ -129,7 +169,17 @@ def located(cell: Cell | None, name: str) -> Iterator[None]:
     except HookNotFoundError as error:
         if error.where is None and cell is not None:
             error.where = next((cell.location(at) for section, at in cell.sections if _mentions(section, error)), None)
+            error.where = error.where or _probe(cell, error.what)
         raise
+
+
+def _probe(cell: Cell, what: str) -> Location | None:
+    # Where a cell of BCC's dialect names the hook that a message is about.
+    for match in _PROBES.finditer(cell.code):
+        name = match[1].removeprefix("sys_") if "probe__" in match[0] else match[1]
+        if re.search(rf"\b{name}\b", what):
+            return cell.line_of(match.start(1), len(match[1]))
+    return None
 
 
 def _mentions(section: str, error: EbpflabError) -> bool:
@@ -137,10 +187,36 @@ def _mentions(section: str, error: EbpflabError) -> bool:
     return bool(target) and (target in error.what or target.replace("/", ":") in error.what)
 
 
-def _engine(engine: str) -> Engine:
-    if engine in ("auto", "libbpf"):
-        return LibbpfEngine()
-    raise CellError(f"there is no engine {engine!r}", hint="engines: auto, libbpf")
+def _missing_tracepoint(cell: Cell) -> EbpflabError | None:
+    # BCC says of a tracepoint that does not exist that its struct is incomplete.
+    for match in _TRACEPOINT_PROBE.finditer(cell.code):
+        missing = search.explain_missing("tracepoint", f"{match[1]}/{match[2]}")
+        if missing is not None:
+            missing.where = cell.line_of(match.start(2), len(match[2]))
+            return missing
+    return None
+
+
+def _check_engine(engine: str) -> None:
+    if engine not in ENGINES:
+        raise CellError(f"there is no engine {engine!r}", hint=f"engines: {', '.join(ENGINES)}")
+
+
+def _header_folder(headers: str | PathLike[str] | None, *, bcc: bool) -> Path | None:
+    if headers is None:
+        return None
+    folder = Path(headers).expanduser()
+    if not bcc:
+        raise CellError(
+            "--headers is for cells of BCC's dialect",
+            hint="a libbpf cell includes what it wants; its types are the running kernel's",
+        )
+    if not (folder / "include" / "linux" / "kconfig.h").is_file():
+        raise CellError(
+            f"{folder} holds no kernel headers: it has no include/linux/kconfig.h",
+            hint=f"give the folder of the running kernel's headers, such as /lib/modules/{os.uname().release}/build",
+        )
+    return folder
 
 
 def _path(source: str | PathLike[str]) -> Path | None:
@@ -170,13 +246,20 @@ def _read_object(path: Path) -> bytes:
         raise CellError(f"cannot read {path}: {error.strerror}", hint="check the path and its permissions") from error
 
 
-def _check_dialect(cell: Cell) -> None:
-    if cell.bcc_mark:
+def _is_bcc(cell: Cell, engine: str) -> bool:
+    if engine == "libbpf" and cell.bcc_mark:
         raise CellError(
-            "this cell is written in BCC's C, which this version does not load",
+            "this cell is written in BCC's C",
             where=cell.bcc_mark,
-            hint='write it in libbpf\'s C: maps in SEC(".maps"), SEC("tp/...") before a function',
+            hint="leave out --engine libbpf, or write --engine bcc",
         )
+    if engine == "bcc" and cell.sections:
+        raise CellError(
+            "this cell is written in libbpf's C: a section stands before a function",
+            where=cell.location(cell.sections[0][1]),
+            hint="leave out --engine bcc; BCC takes a function's hook from its name, as in kprobe__vfs_read",
+        )
+    return engine == "bcc" or cell.dialect == "bcc"
 
 
 def _check_sections(cell: Cell, targets: Mapping[str, str]) -> None:

@@ -30,6 +30,7 @@ def load(
     unsafe: bool = False,
     events: Mapping[str, str] | None = None,
     buffers: Mapping[str, str | int] | None = None,
+    headers: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Compile, load and attach BPF programs, and start collecting what they send.
 
@@ -40,11 +41,12 @@ def load(
     name
         A name for the session. A live session of the same name is replaced: closed once the new one is attached.
     engine
-        ``"auto"`` or ``"libbpf"``.
+        ``"auto"`` (by the cell's dialect), ``"libbpf"`` or ``"bcc"``.
     attach
         Whether to attach after loading.
     targets
-        Where to attach, by section or function name, when it is not where the section says.
+        Where to attach, by section or function name, when it is not where the section says. A function of BCC's
+        dialect whose name says nothing takes a kind as well: ``{"count": "kprobe:vfs_read"}``.
     vars
         Global variables to set before the verifier runs.
     keep
@@ -55,6 +57,8 @@ def load(
         Record types of buffers whose definition does not name them: ``{"events": "open_event"}``.
     buffers
         Sizes of ring buffers, and of perf buffers on each CPU: ``{"events": "64MiB"}``; default: what the cell says.
+    headers
+        A folder of real kernel headers to compile a cell of BCC's dialect with, instead of the kernel's own types.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def load(
 
     history = Keep.parse(keep)
     sizes = {buffer: buffer_bytes(size) for buffer, size in (buffers or {}).items()}
-    prepared = line.prepare(source, engine, dict(targets or {}), dict(events or {}), stage)
+    prepared = line.prepare(source, engine, dict(targets or {}), dict(events or {}), stage, headers)
     with stage("open"):
         handle = line.open_object(prepared, label)
     with contextlib.ExitStack() as undo:

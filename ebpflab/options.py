@@ -29,6 +29,7 @@ class Options:
     buffers: dict[str, str] = field(default_factory=dict)
     attach: bool = True
     unsafe: bool = False
+    headers: str | None = None
 
 
 def duration(text: str) -> float:
@@ -93,6 +94,9 @@ def parser() -> argparse.ArgumentParser:
     add("--keep", metavar="1e6|200MB|60s", help="how much history to keep: rows, bytes or seconds (default 1e6 rows)")
     add("--event", action="append", default=[], metavar="MAP=STRUCT", help="the record type of a buffer")
     add("--buffer", action="append", default=[], metavar="MAP=64MiB", help="the size of a ring or perf buffer")
+    add(
+        "--headers", metavar="DIR", help="real kernel headers for a cell of BCC's dialect (default: the kernel's types)"
+    )
     add("--no-attach", dest="attach_now", action="store_false", help="load and verify only")
     add("--unsafe", action="store_true", help="allow helpers that can harm the machine")
     return p
@@ -141,4 +145,5 @@ def parse(line: str) -> Options:
         buffers=_pairs(args.buffer, "--buffer", "MAP=SIZE"),
         attach=args.attach_now,
         unsafe=args.unsafe,
+        headers=args.headers,
     )

@@ -70,7 +70,7 @@ class Session(Programs):
     name : str
         The name it was given, or ``bpf1``, ``bpf2``, ...
     engine : str
-        Who loaded it: ``libbpf``.
+        Who loaded it: ``libbpf``, or ``bcc`` for a cell of BCC's dialect.
     source : str
         The C text; empty for an object file.
     vars : Variables
@@ -93,6 +93,7 @@ class Session(Programs):
         self.warnings = prepared.warnings
         self.streams: dict[str, Events] = {}
         self._targets = dict(prepared.targets)
+        self._waiting = frozenset(prepared.waiting)  # nothing says where to attach these: that is left to attach(name)
         self.vars = Variables(handle, self._btf)
         self.maps = Maps(handle, self._btf)
         self._stages = stages
@@ -320,6 +321,7 @@ class Session(Programs):
         for name, section in programs + maps:
             parsed = parse_section(section)
             by_itself = parsed.attachable and (parsed.type.attach != "map" or name in dict(maps))
+            by_itself = by_itself and name not in self._waiting
             if name == program or (program is None and by_itself and name not in attached):
                 yield name, section
 

@@ -43,6 +43,7 @@ _PACKAGES = """
     kernel-headers   linux-libc-dev   kernel-headers  linux-api-headers  linux-glibc-devel  linux-headers
     linker           binutils         binutils        binutils           binutils           binutils
     bcc              python3-bpfcc    python3-bcc     python-bcc         python3-bcc        py3-bcc
+    libbcc           libbpfcc         bcc             bcc                libbcc0            bcc
     bpftrace         bpftrace         bpftrace        bpftrace           bpftrace           bpftrace
     chromium         chromium         chromium        chromium           chromium           chromium
     venv             python3-venv     -               -                  -                  -
@@ -254,12 +255,13 @@ def _clang_major(path: Path) -> int:
 
 
 def _locate_libbpf() -> Path | None:
-    folders = list(dict.fromkeys(_library_folders()))
+    folders = list(dict.fromkeys(library_folders()))
     names = ("libbpf.so.1", "libbpf.so.0")
     return next((f / name for name in names for f in folders if os.access(f / name, os.R_OK)), None)
 
 
-def _library_folders() -> Iterator[Path]:
+def library_folders() -> Iterator[Path]:
+    """Return the folders where the dynamic linker looks for libraries, in its order (ld.so(8))."""
     yield from (Path(f) for f in os.environ.get("LD_LIBRARY_PATH", "").split(":") if f)
     # What ld.so would do (ld.so(8)); its own cache is a private format.
     for conf in [Path("/etc/ld.so.conf"), *sorted(Path("/etc/ld.so.conf.d").glob("*.conf"))]:
@@ -359,7 +361,7 @@ _PARTS = {
     "libbpf-headers": _Part("bpf_helpers.h and its neighbours", True, lambda: _locate_header("bpf/bpf_helpers.h")),
     "kernel-headers": _Part("cells that include <linux/...>", True, lambda: _locate_header("linux/bpf.h")),
     "linker": _Part("compiling the native ring reader", True, lambda: _locate_program("ld.lld", "ld")),
-    "bcc": _Part("--engine bcc", False, _locate_bcc),
+    "bcc": _Part("BCC's own tools, to compare with", False, _locate_bcc),
     "bpftrace": _Part("%%bpftrace cells", False, lambda: _locate_program("bpftrace")),
     "chromium": _Part(
         "the browser tests",

@@ -296,6 +296,12 @@ def test_a_map_of_rings_is_not_a_ring_itself():
         ("int kprobe__sys_clone(void *ctx) { return 0; }", 5),
         ("int f(void *ctx) { events.perf_submit(ctx, 0, 0); return 0; }", 20),
         ("int f(void *ctx) { u32 k = 1; counts.increment(k); return 0; }", 31),
+        ("int f(void *ctx) { u64 *n = counts.lookup(&zero); return 0; }", 29),
+        ('int hello(void *ctx) { bpf_trace_printk("hello\\n"); return 0; }', 24),
+        ("KMOD_RET(security_file_open, struct file *file) { return 0; }", 1),
+        ("int syscall__execve(struct pt_regs *ctx) { return 0; }", 5),
+        ("int tracepoint__sched__sched_switch(void *args) { return 0; }", 5),
+        ("BPF_XSKMAP(sockets, 4);", 1),
     ],
 )
 def test_bcc_is_known_by_its_macros_and_the_first_is_pointed_at(text, column):
@@ -307,6 +313,12 @@ def test_bcc_is_known_by_its_macros_and_the_first_is_pointed_at(text, column):
 @pytest.mark.parametrize("source", [HASH_AND_CORE, PROBES, XDP, OWN_MACROS, HOOK])
 def test_an_ordinary_libbpf_program_is_not_taken_for_bcc(source):
     assert (Cell(source).bcc_mark, Cell(source).dialect) == (None, "libbpf")
+
+
+def test_names_that_both_dialects_use_decide_nothing_behind_a_section():
+    source = 'SEC("kprobe/vfs_read") int kprobe__vfs_read(void *c) { bpf_trace_printk("x", 2); return syscall__x(1); }'
+    assert Cell(source).dialect == "libbpf"
+    assert Cell('SEC("tp/a/b") int f(struct tracepoint__a__b *ctx) { return 0; }').dialect == "libbpf"
 
 
 def test_bcc_words_in_comments_and_strings_decide_nothing():

@@ -42,6 +42,7 @@ def sources(folder: str, pattern: str) -> set[str]:
         ("ebpflab", "*.py"),
         ("ebpflab", "py.typed"),
         ("ebpflab/compile/include", "*.h"),
+        ("ebpflab/bcc/headers", "*.h"),
         ("ebpflab/tables", "*.txt"),
         ("ebpflab/_native", "*.c"),
     ],

@@ -159,7 +159,7 @@ def macros() -> dict[str, Macro]:
     """
     listed = tables.macros().items()
     found = {name: Macro(name, each.signature.removeprefix(name), "", each.summary) for name, each in listed}
-    files = [_OWN / "ebpflab.h", _OWN / "macros.h"]
+    files = [_OWN / "ebpflab.h", _OWN / "losses.h", _OWN / "macros.h"]
     try:
         folder = toolchain.find_libbpf_headers() / "bpf"
         files += [folder / name for name in _HEADERS if (folder / name).is_file()]

@@ -120,7 +120,7 @@ def compile_cell(
     >>> compile_cell(Cell('SEC("raw_tp/sys_enter") int h(void *ctx) { return 0; }')).headers
     'subset'
     """
-    headers = _local_headers(cell)
+    headers = local_headers(cell)
     text = _translation_unit(cell, contexts, keep_types, headers)
     btf, cpus = (target.btf, target.cpus) if target else (None, _possible_cpus())
     flags = _flags(cell, cpus)
@@ -198,8 +198,8 @@ def _translation_unit(cell: Cell, contexts: str, keep_types: Sequence[str], head
 
 
 def _flags(cell: Cell, cpus: int) -> list[str]:
-    flags = [f"-I{folder}" for folder in _local_folders(cell)]
-    flags += [f"-isystem{toolchain.find_libbpf_headers()}", f"-DEBPFLAB_CPUS={_counters(cpus)}"]
+    flags = [f"-I{folder}" for folder in local_folders(cell)]
+    flags += [f"-isystem{toolchain.find_libbpf_headers()}", counters_flag(cpus)]
     if cell.headers == "uapi":
         flags += ["-DEBPFLAB_UAPI", *(f"-isystem{folder}" for folder in toolchain.find_uapi_headers())]
     elif any(not _SELF_SUFFICIENT.search(name) for name in cell.includes):  # usdt.bpf.h wants linux/errno.h
@@ -207,13 +207,13 @@ def _flags(cell: Cell, cpus: int) -> list[str]:
     return flags
 
 
-def _local_folders(cell: Cell) -> list[Path]:
+def local_folders(cell: Cell) -> list[Path]:
     return [*([cell.path.resolve().parent] if cell.path else []), Path.cwd()]
 
 
-def _counters(cpus: int) -> int:
-    # Up to the next power of two, so that a mask can stand for a bound.
-    return 1 << (cpus - 1).bit_length()
+def counters_flag(cpus: int | None = None) -> str:
+    # The number of counters at a call site: up to the next power of two, so that a mask can stand for a bound.
+    return f"-DEBPFLAB_CPUS={1 << ((cpus or _possible_cpus()) - 1).bit_length()}"
 
 
 @functools.cache
@@ -224,8 +224,14 @@ def _possible_cpus() -> int:
 
 
 @functools.cache
+def loss_counters() -> str:
+    # The part of the prelude that counts the records that a full buffer refuses.
+    return (_INCLUDES / "losses.h").read_text()
+
+
+@functools.cache
 def _prelude() -> str:
-    return (_INCLUDES / "ebpflab.h").read_text()
+    return (_INCLUDES / "ebpflab.h").read_text() + loss_counters()
 
 
 def _own_typedefs(texts: Sequence[str]) -> list[str]:
@@ -235,11 +241,11 @@ def _own_typedefs(texts: Sequence[str]) -> list[str]:
     return sorted({name for text in texts for name in theirs.findall(text)})
 
 
-def _local_headers(cell: Cell) -> list[str]:
+def local_headers(cell: Cell) -> list[str]:
     # The texts of the user's own headers, and of those that they include: they belong to the cache key.
     texts: list[str] = []
     seen: set[Path] = set()
-    queue = [(name, _local_folders(cell)) for name in cell.includes]
+    queue = [(name, local_folders(cell)) for name in cell.includes]
     while queue:
         name, folders = queue.pop()
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
@@ -247,7 +253,7 @@ def _local_headers(cell: Cell) -> list[str]:
             seen.add(path)
             texts.append(path.read_text(encoding="utf-8", errors="surrogateescape"))
             # A header's own folder comes first for what it includes.
-            inner = [path.parent, *_local_folders(cell)]
+            inner = [path.parent, *local_folders(cell)]
             queue.extend((found, inner) for found in re.findall(r'#\s*include\s*[<"]([^>"\n]+)[>"]', texts[-1]))
     return texts
 

@@ -99,7 +99,7 @@ def btf_hash(btf: Path | None = None) -> str:
 def whole(defined: frozenset[str] = frozenset(), btf: Path | None = None) -> str:
     # The complete vmlinux.h; `defined` as for `subset`.
     text = header(row[0] for row in _database(btf).execute("SELECT text FROM block ORDER BY id"))
-    return _rename(text, defined) if defined else text
+    return rename(text, defined) if defined else text
 
 
 def subset(words: Iterable[str], defined: frozenset[str] = frozenset(), btf: Path | None = None) -> str:
@@ -112,7 +112,7 @@ def subset(words: Iterable[str], defined: frozenset[str] = frozenset(), btf: Pat
     marks = ",".join("?" * len(chosen))
     rows = db.execute(f"SELECT text FROM block WHERE id IN ({marks}) ORDER BY id", sorted(chosen))  # noqa: S608 - marks only
     text = header(row[0] for row in rows)
-    return _rename(text, defined) if defined else text
+    return rename(text, defined) if defined else text
 
 
 def header(blocks: Iterable[str]) -> str:
@@ -143,7 +143,7 @@ def _close(db: sqlite3.Connection, roots: set[str], members: set[str]) -> set[in
     return chosen
 
 
-def _rename(text: str, defined: frozenset[str]) -> str:
+def rename(text: str, defined: frozenset[str]) -> str:
     # Tags, typedefs and enumerators get new names; members stay as they are, having a name space of their own.
     names = sorted(name for name in defined if not _SHARED.fullmatch(name))
     if not names:

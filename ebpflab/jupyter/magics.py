@@ -64,6 +64,7 @@ class BpfMagics(Magics):
             unsafe=asked.unsafe,
             events=asked.events,
             buffers=asked.buffers,
+            headers=asked.headers,
         )
         if asked.name:
             shell.user_ns[asked.name] = session

@@ -1,7 +1,9 @@
 """Maps of log2 slots: found, read, printed and drawn.
 
 Slot i counts values from 2^i to 2^(i+1) - 1, and slot 0 also those that are 0: the convention of libbpf-tools
-(``print_log2_hist()`` in trace_helpers.c there).
+(``print_log2_hist()`` in trace_helpers.c there). BCC's ``bpf_log2l()`` counts from 1 on, and where several histograms
+are in one hash, the slot is the last member of the key (``print_log2_hist()`` in bcc's table.py); the definition of
+such a map says so by the type of its values (ebpflab/bcc/headers/prelude.h).
 """
 
 from __future__ import annotations
@@ -26,18 +28,25 @@ if TYPE_CHECKING:
 
 MOST_SLOTS = 64  # a 64-bit value has no more
 _NAMED = re.compile(r"(^|_)(slots?|hists?|histograms?|dist|buckets)(_|$)", re.IGNORECASE)
+_BCC = "bcc_log2_t"
 _WIDEST = 40  # characters of a bar of text
 _UNITS = ("", "K", "M", "G", "T", "P", "E")
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Where the counts are: from `offset` in a value `count` integers of dtype; `keyed` if each entry has its own."""
+    """Where the counts are: from `offset` in a value `count` integers of dtype; `keyed` if each entry has its own.
+
+    `first` is the slot of the values 0 and 1, and `in_key` the bytes of the key that hold the slot, as a slice with the
+    type of the number, where each entry is one count.
+    """
 
     offset: int
     count: int
     dtype: np.dtype[Any]
     keyed: bool
+    first: int = 0
+    in_key: tuple[slice, np.dtype[Any]] | None = None
 
 
 def find(facts: Facts) -> Slots | None:
@@ -45,6 +54,8 @@ def find(facts: Facts) -> Slots | None:
     if facts.value is None or facts.key is None:
         return None
     node = facts.value.node
+    if facts.value.c_type == _BCC and isinstance(node, IntegerNode):
+        return _of_bcc(facts, node)
     named = bool(_NAMED.search(facts.name))
     if isinstance(node, StructNode):
         found = [f for f in node.fields if _NAMED.search(f.name) and _is_slots(f.node)]
@@ -54,6 +65,20 @@ def find(facts: Facts) -> Slots | None:
     if isinstance(node, IntegerNode) and named and facts.type.full and 2 <= facts.max_entries <= MOST_SLOTS:
         return Slots(0, facts.max_entries, facts.value.record.dtype, keyed=False)
     return None
+
+
+def _of_bcc(facts: Facts, value: IntegerNode) -> Slots | None:
+    if facts.type.full:
+        return Slots(0, min(facts.max_entries, MOST_SLOTS + 1), value.dtype, keyed=False, first=1)
+    assert facts.key is not None
+    key, at = facts.key.node, 0
+    if isinstance(key, StructNode):
+        last = [field for field in key.fields if not field.name.startswith("__pad")][-1]
+        key, at = last.node, last.at
+    if not isinstance(key, IntegerNode):
+        return None
+    in_key = (slice(at, at + key.size), key.dtype)
+    return Slots(0, MOST_SLOTS + 1, value.dtype, keyed=isinstance(facts.key.node, StructNode), first=1, in_key=in_key)
 
 
 def _is_slots(node: Node) -> bool:
@@ -74,10 +99,31 @@ def counts(facts: Facts, entries: Entries) -> tuple[NDArray[np.uint8], NDArray[n
     if slots is None:
         raise _no_histogram(facts)
     values = table.spread(facts, entries.values) if facts.type.per_cpu else entries.values
+    if slots.in_key is not None:
+        return _by_slot(entries.keys, values, slots)
     width = slots.count if slots.keyed else 1
     part = np.ascontiguousarray(values[:, slots.offset : slots.offset + width * slots.dtype.itemsize])
     each = part.view(slots.dtype).reshape(len(entries.keys), facts.cpus, width).sum(axis=1, dtype=np.uint64)
-    return (entries.keys, each) if slots.keyed else (entries.keys[:1], each.reshape(1, slots.count))
+    if not slots.keyed:
+        return entries.keys[:1], each.reshape(1, slots.count)[:, slots.first :]
+    return entries.keys, each[:, slots.first :]
+
+
+def _by_slot(
+    keys: NDArray[np.uint8], values: NDArray[np.uint8], slots: Slots
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]:
+    # Each entry is one count: entries whose keys are alike but for the slot are one histogram.
+    assert slots.in_key is not None
+    where, dtype = slots.in_key
+    numbers = np.ascontiguousarray(keys[:, where]).view(dtype).reshape(-1).astype(np.int64)
+    each = np.ascontiguousarray(values[:, : slots.dtype.itemsize]).view(slots.dtype).reshape(-1)
+    rest = keys.copy()
+    rest[:, where] = 0
+    own, group = np.unique(rest, axis=0, return_inverse=True) if len(rest) else (rest, np.zeros(0, np.int64))
+    found = np.zeros((len(own), slots.count), np.uint64)
+    fits = (numbers >= 0) & (numbers < slots.count)
+    np.add.at(found, (group.reshape(-1)[fits], numbers[fits]), each[fits].astype(np.uint64))
+    return own, found[:, slots.first :]
 
 
 def _no_histogram(facts: Facts) -> MapError:
@@ -106,13 +152,15 @@ def frame(facts: Facts, entries: Entries) -> pd.DataFrame:
     assert slots is not None
     assert facts.key is not None
     used = [_last_used(row) + 1 for row in found]
-    low, high = bounds(slots.count)
+    low, high = bounds(slots.count - slots.first)
     own = {
         "low": np.concatenate([low[:n] for n in used] or [low[:0]]),
         "high": np.concatenate([high[:n] for n in used] or [high[:0]]),
         "count": np.concatenate([row[:n] for row, n in zip(found, used, strict=True)] or [low[:0]]),
     }
     by_key = table.key_columns(facts.key, np.repeat(keys, used, axis=0)) if slots.keyed and not _single(facts) else {}
+    if slots.in_key is not None:
+        by_key = dict(list(by_key.items())[:-1])
     return pd.DataFrame(table.named(by_key, {}, own))
 
 
@@ -133,11 +181,20 @@ def lines(facts: Facts, entries: Entries, most: int) -> list[str]:
     shown: list[str] = []
     for key, row in list(zip(keys, found, strict=True))[:most]:
         if slots.keyed and not _single(facts) and facts.key is not None:
-            shown.append(f"{facts.key.decode(key.tobytes())!r}:")
+            shown.append(f"{_label(facts, slots, key)}:")
         shown += _bars(row)
     if len(found) > most:
         shown.append(f"... and {len(found) - most} more")
     return shown
+
+
+def _label(facts: Facts, slots: Slots, key: NDArray[np.uint8]) -> str:
+    assert facts.key is not None
+    value = facts.key.decode(key.tobytes())
+    if slots.in_key is None:
+        return repr(value)
+    *others, _ = (getattr(value, field.name) for field in facts.key.node.fields)  # type: ignore[attr-defined]
+    return ", ".join(map(repr, others))
 
 
 def _bars(row: NDArray[np.uint64]) -> list[str]:

@@ -127,7 +127,8 @@ BAD = {
         HookNotFoundError, "sched_swich", "sched_switch",
     ),
     "BCC's dialect": (
-        "TRACEPOINT_PROBE(syscalls, sys_enter_openat) { return 0; }", {}, CellError, "BCC's C", "SEC(",
+        "TRACEPOINT_PROBE(syscalls, sys_enter_openat) { return 0; }", {"engine": "libbpf"}, CellError, "BCC's C",
+        "--engine bcc",
     ),
     "an unknown engine": (cells.COUNTER, {"engine": "libpbf"}, CellError, "no engine 'libpbf'", "libbpf"),
     "nothing to keep": (cells.COUNTER, {"keep": "0"}, CellError, "keep", "1e6"),

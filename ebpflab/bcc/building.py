@@ -1,0 +1,204 @@
+"""From a cell in BCC's dialect to a BPF object: BCC rewrites it, our clang compiles it, a cache keeps what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import cache, toolchain
+from .. import compile as compiler
+from ..cell import Cell
+from ..compile import clang, vmlinux
+from ..errors import CompileError, Diagnostic
+from . import library, maps, messages, rewriter
+from .rewriter import RewriteError
+from .translate import Translation, translate
+
+_KEPT_OBJECTS = 500
+# The instructions that BCC's own compiler gives out: programs were written against the verifier with these. No columns,
+# since BCC moves them. No warnings about what BCC itself writes, nor those that it does not give either.
+_FLAGS = (
+    "-mcpu=v1",
+    "-gno-column-info",
+    *(
+        f"-Wno-{name}"
+        for name in (
+            "address-of-packed-member",
+            "deprecated-declarations",
+            "gnu-variable-sized-type-not-at-end",
+            "incompatible-pointer-types",
+            "incompatible-pointer-types-discards-qualifiers",
+            "int-conversion",
+            "int-to-pointer-cast",
+            "macro-redefined",
+            "missing-braces",
+            "parentheses",
+            "pointer-sign",
+            "pointer-to-int-cast",
+            "tautological-compare",
+            "uninitialized",
+            "unused-but-set-variable",
+            "unused-value",
+            "visibility",
+        )
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A BPF object made of a cell in BCC's dialect.
+
+    ``targets`` are where programs are attached whose sections do not say it, and ``waiting`` the programs for which
+    nothing does; ``detail`` is the summary's word on how it was made.
+    """
+
+    object: bytes
+    warnings: tuple[Diagnostic, ...]
+    targets: Mapping[str, str]
+    waiting: tuple[str, ...]
+    detail: str
+    cached: bool
+
+
+def build(
+    cell: Cell, *, targets: Mapping[str, str] | None = None, headers: Path | None = None, keep_types: bool = False
+) -> Built:
+    """Compile a cell in BCC's dialect.
+
+    Parameters
+    ----------
+    cell
+        The cell.
+    targets
+        Where to attach, by function: ``KIND:TARGET``, or a target alone.
+    headers
+        A folder of real kernel headers, instead of the running kernel's types.
+    keep_types
+        Whether the types of all structs of the cell have to stay in the object.
+
+    Raises
+    ------
+    RewriteError
+        BCC refused the cell: with its messages, and the cell's lines.
+    CompileError
+        Clang refused what BCC made of it.
+    CellError
+        For tables that a cell cannot have, and targets that say too little.
+    PrivilegeError, ToolMissingError, KernelSupportError
+        As :func:`.rewriter.rewrite`.
+
+    Examples
+    --------
+    >>> build(Cell("BPF_HASH(counts, u32); int kprobe__vfs_read(void *ctx) { return 0; }")).waiting
+    ()
+    """
+    maps.check(cell)
+    wanted = dict(targets or {})
+    folder = cache.directory("objects")
+    stored = folder / f"bcc-{_key(cell, wanted, headers, keep_types)}"
+    with contextlib.suppress(FileNotFoundError):  # never stored, or just trimmed away by another process
+        return _read(stored, cell)
+    local = compiler.local_folders(cell)
+    try:
+        made = rewriter.rewrite(cell.source, local=local, headers=headers)
+    except RewriteError as error:
+        raise messages.explained(error, cell) from error.__cause__
+    translation = translate(cell, made, clang.CELL, wanted=wanted, keep=keep_types)
+    data, said = _compile(cell, translation, made, headers, local)
+    facts = {
+        "headers": made.headers,
+        "targets": dict(translation.targets),
+        "waiting": translation.waiting,
+        "changed": sorted(translation.changed),
+        "said": said,
+    }
+    cache.write(stored.with_suffix(".json"), json.dumps(facts).encode())
+    cache.write(stored.with_suffix(".o"), data)
+    cache.trim(folder, 2 * _KEPT_OBJECTS)
+    return _built(data, facts, cell, cached=False)
+
+
+def _key(cell: Cell, wanted: Mapping[str, str], headers: Path | None, keep_types: bool) -> str:
+    return cache.key(
+        cell.source,
+        *compiler.local_headers(cell),
+        repr([*map(str, compiler.local_folders(cell)), sorted(wanted.items()), str(headers), keep_types]),
+        repr([*clang.base_flags(), *_FLAGS, compiler.counters_flag()]),
+        library.identity(library.find_libbcc()),
+        clang.identity(),
+        vmlinux.btf_hash(),
+        compiler.loss_counters(),
+        _own_text(),
+    )
+
+
+@functools.cache
+def _own_text() -> str:
+    # What a program becomes depends on this package's own files.
+    folder = Path(__file__).parent
+    files = sorted([*folder.glob("*.py"), *folder.glob("headers/*.h")])
+    return cache.key(*(file.read_bytes() for file in files))
+
+
+def _read(stored: Path, cell: Cell) -> Built:
+    facts = json.loads(stored.with_suffix(".json").read_text())
+    data = stored.with_suffix(".o").read_bytes()
+    for suffix in (".json", ".o"):
+        os.utime(stored.with_suffix(suffix))
+    return _built(data, facts, cell, cached=True)
+
+
+def _built(data: bytes, facts: Mapping[str, Any], cell: Cell, *, cached: bool) -> Built:
+    headers, changed = str(facts["headers"]), frozenset(facts["changed"])
+    found = messages.without_columns(clang.parse(str(facts["said"]), cell), changed)
+    warnings = tuple(d for d in found if d.severity == "warning")
+    if headers not in ("subset", "whole"):
+        warnings = (messages.foreign(headers), *warnings)
+    name = f"BCC {library.version() or ''}".strip()
+    detail = f"{name}, cached" if cached else f"{name}, {headers} headers"
+    return Built(data, warnings, dict(facts["targets"]), tuple(facts["waiting"]), detail, cached)
+
+
+def _compile(
+    cell: Cell, translation: Translation, made: rewriter.Rewritten, headers: Path | None, local: list[Path]
+) -> tuple[bytes, str]:
+    flags = [*_FLAGS, compiler.counters_flag(), f"-I{_stand_ins(made)}", *(f"-I{folder}" for folder in local)]
+    flags.append(f"-isystem{toolchain.find_libbpf_headers()}")
+    if headers is not None:
+        flags += messages.real_headers(headers)
+    try:
+        return clang.run(translation.text, flags, cell)
+    except CompileError as error:
+        shown = messages.without_columns(error.diagnostics, translation.changed)
+        raise _with(error, shown) from None
+
+
+def _with(error: CompileError, shown: tuple[Diagnostic, ...]) -> CompileError:
+    error.diagnostics, error.hint = shown, messages.own(error)
+    if error.where is not None:
+        same = (d.where for d in shown if d.where and d.where.line == error.where.line)
+        error.where = next(same, replace(error.where, column=None))
+    return error
+
+
+def _stand_ins(made: rewriter.Rewritten) -> Path:
+    # Empty files for headers of the kernel, where none are given, and BCC's own.
+    folder = cache.directory("bcc", "include" if made.tree else "own")
+    names = (*made.tree.empty, "linux/errno.h") if made.tree else ()
+    for name in names:
+        _put(folder / os.path.normpath(f"/{name}")[1:], b"")
+    _put(folder / "bcc" / "proto.h", library.header("proto.h").encode())
+    return folder
+
+
+def _put(path: Path, data: bytes) -> None:
+    if not path.is_file() or path.stat().st_size != len(data):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        cache.write(path, data)

@@ -1,0 +1,137 @@
+# BCC's tables as libbpf's maps.
+#
+# BCC's macros declare a struct variable for each table, from which the rewriter takes ``typeof(counts.key)``. Here the
+# macros make it a static one under another name, which no object holds, and put the definition of the map behind it.
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from ..cell import Cell
+from ..errors import CellError
+from .rewriter import Table
+
+_TYPES_HELD = "ebpflab_types_of_"
+_DEFINE = "ebpflab_define_"
+# In helpers.h: the variable of a table with its initialiser, and the second one of an exported or shared table.
+_VARIABLE = re.compile(r"struct _name##_table_t _name = (\{[^}]*\})")
+_EXPORTED = re.compile(r"struct _name##_table_t __##_name")
+_ANNOTATION = "BPF_ANNOTATE_KV_PAIR"
+
+# BPF_MAP_TYPE_*, include/uapi/linux/bpf.h
+BUFFERS = (4, 27)  # perf, ring
+_OF_MAPS, _NO_KEY = (12, 13), (22, 23)
+_INNER = r'\bBPF_(?:ARRAY|HASH)_OF_MAPS\s*\(\s*{name}\s*,[^;]*?"(\w+)"|"(?:array|hash)_of_maps\$(\w+)"[^;]*?\b{name}\b'
+# Tables that outlive their program, or belong to another one.
+_PINNED = re.compile(
+    r'\bBPF_(?:TABLE|QUEUESTACK)_PINNED\w*\s*\(|\bBPF_(?:F_)?TABLE\s*\(\s*"\w+:[^"\n]*"|\bBPF_XSKMAP\s*\([^;)"]*"'
+)
+_EXTERN = re.compile(r'\bBPF_(?:F_)?TABLE\s*\(\s*"extern"')
+_FD = re.compile(r"(\(void \*\)\s*)?bpf_pseudo_fd\(1, -(\d+)\)")
+
+
+def check(cell: Cell) -> None:
+    """Raise CellError for a table that a cell cannot have."""
+    if found := _PINNED.search(cell.code):
+        what = "a pinned table would outlive its session, and nothing of ebpflab does"
+        hint = "declare it without a path: BPF_TABLE, BPF_QUEUE or BPF_XSKMAP(name, size)"
+        raise CellError(what, where=cell.line_of(found.start()), hint=hint)
+    if found := _EXTERN.search(cell.code):
+        what = "a table of another program cannot be used: each cell stands alone"
+        hint = "put both programs into one cell; BPF_TABLE_PUBLIC and BPF_TABLE_SHARED are plain tables here"
+        raise CellError(what, where=cell.line_of(found.start()), hint=hint)
+
+
+def helpers(text: str) -> str:
+    """Return BCC's helpers.h with tables that become maps of a libbpf object."""
+    text = _EXPORTED.sub(r"static \g<0>", text)
+    text = _VARIABLE.sub(rf"static struct _name##_table_t {_TYPES_HELD}##_name = \1; {_DEFINE}##_name", text)
+    # The struct that goes with a table for BCC's own loader: libbpf takes its section for something else.
+    quiet = "".join(f"#undef {name}\n#define {name}(...)\n" for name in (_ANNOTATION, f"{_ANNOTATION}_QUEUESTACK"))
+    return text + "\n" + quiet
+
+
+def definitions(tables: Sequence[Table], text: str, records: Mapping[str, str]) -> str:
+    """Return the definitions of the maps, as macros that BCC's macros put behind each table.
+
+    Parameters
+    ----------
+    tables
+        The tables, as BCC describes them.
+    text
+        The program, which says which map a map of maps holds.
+    records
+        The C type of the records of each ring or perf buffer, where it is known.
+    """
+    inner = {table.name: _inner(table, text) for table in tables if table.type in _OF_MAPS}
+    lines = []
+    for table in tables:
+        members = [f"__uint(type, {table.type})", *_sizes(table), *_kept(table, records.get(table.name), text)]
+        if table.name in inner:
+            members.append(f"__array(values, typeof({inner[table.name]}))")
+        body = " ".join(f"{member};" for member in members)
+        lines.append(f'#define {_DEFINE}{table.name} struct {{ {body} }} {table.name} SEC(".maps")\n')
+    return "".join(lines)
+
+
+def _sizes(table: Table) -> list[str]:
+    # A storage has as many entries as it has owners.
+    entries = [f"__uint(max_entries, {table.max_entries})"] if table.max_entries else []
+    return [*entries, *([f"__uint(map_flags, {table.flags})"] if table.flags else [])]
+
+
+def _kept(table: Table, record: str | None, text: str) -> list[str]:
+    if table.type in BUFFERS:
+        return [f"__type(value, {record})"] if record else []
+    types = f"{_TYPES_HELD}{table.name}"
+    if table.type in _OF_MAPS:
+        return [f"__type(key, typeof({types}.key))"]
+    key = [] if table.type in _NO_KEY else [f"__type(key, typeof({types}.key))"]
+    # Where a program counts in powers of two, its histograms are shown as such.
+    slots = "bpf_log2l(" in text and re.search(rf"\bBPF_HISTOGRAM\s*\(\s*{re.escape(table.name)}\b", text)
+    return [*key, "__type(value, bcc_log2_t)" if slots else f"__type(value, typeof({types}.leaf))"]
+
+
+def _inner(table: Table, text: str) -> str:
+    found = re.search(_INNER.format(name=re.escape(table.name)), text)
+    if found is None:
+        raise CellError(
+            f"{table.name} is a map of maps, and its declaration does not name the map that it holds",
+            hint=f'write BPF_ARRAY_OF_MAPS({table.name}, "NAME", {table.max_entries}) with the name of a map',
+        )
+    return str(found[1] or found[2])
+
+
+def in_order(tables: Sequence[Table], text: str) -> tuple[Table, ...]:
+    """Return the tables in the order of their numbers, which is that of their declarations.
+
+    BCC makes the maps that others hold before all others, and lists them behind all others.
+    """
+    held = {_inner(table, text) for table in tables if table.type in _OF_MAPS}
+    ordered = [table for table in tables if table.name not in held]
+    for table in (table for table in tables if table.name in held):
+        at = _declared(table.name, text)
+        place = sum(1 for each in ordered if _declared(each.name, text) < at)
+        ordered.insert(place, table)
+    return tuple(ordered)
+
+
+def _declared(name: str, text: str) -> int:
+    found = re.search(rf"\bBPF_\w+\s*\([^;]*?\b{re.escape(name)}\b", text)
+    return found.start() if found else len(text)
+
+
+def addressed(text: str, tables: Sequence[Table]) -> str:
+    """Return the program with the addresses of maps where BCC puts their numbers, and types of keys as we name them."""
+    names = [table.name for table in tables]
+
+    def address(match: re.Match[str]) -> str:
+        name = names[int(match[2]) - 1]
+        return f"&{name}" if match[1] else f"((u64)&{name})"
+
+    text = _FD.sub(address, text)
+    if not names:
+        return text
+    of_table = re.compile(rf"(?<![\w.>])({'|'.join(map(re.escape, names))})\.(key|leaf)\b")
+    return of_table.sub(rf"{_TYPES_HELD}\1.\2", text)
