@@ -83,6 +83,8 @@ class _Child:
         except BaseException:
             shutil.rmtree(self._folder)
             raise
+        # Reaped as soon as it ends, as those of compile/spare.py are.
+        threading.Thread(target=self._process.wait, name="bcc", daemon=True).start()
         _running.add(self)
 
     @property
