@@ -8,7 +8,7 @@ import time
 
 from .report import Broken, Report
 
-SECTIONS = ("drain", "live", "perf", "paced", "frames", "tracer", "latency", "stop", "memory", "view")
+SECTIONS = ("drain", "live", "perf", "paced", "frames", "tracer", "latency", "stop", "memory", "view", "bcc_cells")
 
 
 def main():

@@ -2,7 +2,7 @@
 
     bcc_peer.py drain MAP_FD     take what lies ready, once
     bcc_peer.py live MAP_FD      poll until standard input is closed and nothing came for half a second
-    bcc_peer.py compile          for each line of standard input compile, load and attach a changed program
+    bcc_peer.py compile [TEXT]   for each line of standard input compile, load and attach a changed program
 
 The first two do what ``BPF.open_ring_buffer`` and ``BPF.ring_buffer_poll`` of bcc/__init__.py do, on a map that
 another process made, and the callback is what BCC's documentation has people write.
@@ -78,19 +78,19 @@ TRACEPOINT_PROBE(syscalls, sys_enter_openat)
 """
 
 
-def compile_on_demand():
+def compile_on_demand(text):
     from bcc import BPF
 
     print("ready", flush=True)
     for number in sys.stdin:
         start = time.perf_counter()
-        program = BPF(text=f"{PROGRAM}// {number}", cflags=["-Wno-everything"])
+        program = BPF(text=f"{text}// {number}", cflags=["-Wno-everything"])
         print(json.dumps({"ms": (time.perf_counter() - start) * 1000}), flush=True)
         program.cleanup()
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "compile":
-        compile_on_demand()
+        compile_on_demand(sys.argv[2] if len(sys.argv) > 2 else PROGRAM)
     else:
         consume(int(sys.argv[2]), sys.argv[1] == "live")
