@@ -18,8 +18,7 @@ from .report import Broken, Figure
 CALLS = 1000  # of getppid(2) in one run of the producer
 EACH = 50  # records of a call
 _RECORD = "struct event { u64 number; u64 ts; u32 pid; u32 cpu; char comm[16]; };"
-_FILL = (
-    """
+_FILL = """
     struct event e = {};
     e.number = (*n)++;
     e.ts = bpf_ktime_get_ns();
@@ -29,9 +28,7 @@ _FILL = (
     for (int i = 0; i < EACH; i++)
         %s;
     return 0;
-"""
-    % EACH
-)
+""".replace("EACH", str(EACH))
 _COUNT = "u64 *n; int zero = 0; if (bpf_get_current_pid_tgid() >> 32 != ONLY) return 0;"
 _BCC = """
 %s
