@@ -260,7 +260,6 @@ out.push("walk: " + ["ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight", "Arro
 press("Enter"); out.push("zoomed: " + shown());
 press("ArrowRight"); out.push("still: " + now());
 press("Escape"); out.push("again: " + shown() + ", at " + now() + ", stop " + stops());
-out.push("ring: " + getComputedStyle(document.activeElement).outlineStyle);
 svg.querySelector(".button").focus(); press("Tab"); press("x");
 out.push("heard: " + heard.join(" "));
 document.getElementById("result").textContent = out.join("\\n");
@@ -311,13 +310,14 @@ def test_a_browser_zooms_searches_and_shows_all_again(tmp_path, notebook):
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 def test_keys_walk_from_box_to_box_zoom_and_show_all_again(tmp_path):
     frame = pd.DataFrame({"kernel": ["a;b;d"] * 5 + ["a;c"] * 3 + ["c;d"] * 2})
+    # Whether a browser draws the ring depends on whether its window has the focus, which no test has.
+    assert re.search(r":focus-visible[^{}]*\{[^}]*outline", str(flame.svg(frame, "kernel")))
     assert ran(str(flame.svg(frame, "kernel")) + PRESS, tmp_path) == [
         "stop: all",
         "walk: a2 b3 c3 d3 d3 c3 a2 b3 d4 all1 all1 a2",
         "zoomed: all a b c d",
         "still: a2",
         "again: all a c b c d d, at a2, stop a",
-        "ring: solid",
         "heard: Tab x",
     ]
 
