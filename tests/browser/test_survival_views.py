@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import cdp
 import pytest
 from bs4 import BeautifulSoup
 from lab import QUIET, SCREENSHOTS, refuse
@@ -123,8 +124,7 @@ def picture_of(opened_lab, book, name):
 def test_a_session_that_was_stopped_is_there_when_the_notebook_is_opened_without_a_kernel(watched, opened_lab):
     watched.run(2)
     assert watched.page.evaluate(LIVE)
-    while "[closed]" not in kept(watched)["text/plain"]:
-        time.sleep(0.2)
+    cdp.wait_for(lambda: "[closed]" in kept(watched)["text/plain"], "the end of the session in the output", pause=0.2)
     path = path_of(watched)
     shut_down(watched)
     check(wait_for_text(watched, "newest first", 1), "closed")
@@ -183,7 +183,7 @@ def test_a_notebook_that_was_closed_while_the_session_ended_gets_the_end_when_it
     close(book)
     for _ in range(COUNT):
         os.getpgid(0)
-    time.sleep(6)
+    time.sleep(6)  # LATER ends the session after four seconds, and no page is there to see it
     again = reopen(opened_lab, path, 4, kernel=True)
     again.page.wait_for(LIVE, timeout=30)
     deadline = time.monotonic() + 20
@@ -219,7 +219,7 @@ def test_where_our_renderer_is_switched_off_the_widget_stays_live(without_our_re
         ]
         for _ in range(4):
             os.getpgid(0)
-            time.sleep(1)
+            time.sleep(1)  # the output is brought up to date several times, which must not take the widget away
         assert book.page.evaluate(LIVE)
         book.page.wait_for("document.querySelector('[data-key=received] dd').textContent === '4'")
     finally:

@@ -42,7 +42,7 @@ def test_pause_freezes_resume_goes_on_and_stop_leaves_the_last_rows(watch):
     watched.state("paused")
     rows = watched.get("ebpflabView.rows()")
     cause(7)
-    time.sleep(1.0)
+    time.sleep(1.0)  # five frames' time, in which nothing may move
     assert watched.get("ebpflabView.rows()") == rows
     assert watched.get("ebpflabView.tile('received')") == "23"
     watched.click("[data-do=resume]")
@@ -81,7 +81,9 @@ def test_another_cell_runs_while_the_table_moves(watch):
     with causing(7, every=0.05):
         watched.book.edit(2)
         watched.page.press("Enter", shift=True)
+        deadline = time.monotonic() + 30
         while watched.get(running):
+            assert time.monotonic() < deadline, "the cell does not end"
             seen.add(watched.get("ebpflabView.tile('received')"))
             time.sleep(0.05)
     assert len(seen) >= 6, f"while the cell ran, the view showed {seen}"

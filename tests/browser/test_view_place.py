@@ -50,9 +50,9 @@ def test_a_view_that_is_scrolled_out_of_sight_is_sent_nothing_until_it_is_scroll
     scroll = "to => document.querySelector('.jp-WindowedPanel-outer').scrollTo({ top: to })"
     with causing(3, every=0.1):
         watched.get(scroll, 100_000)
-        time.sleep(2)
+        time.sleep(2)  # it says goodbye after one
         watched.get("window.ebpflabFrames = 0")
-        time.sleep(2)
+        time.sleep(2)  # ten frames' time, in which none may come
         assert watched.get("ebpflabFrames") == 0
         watched.get(scroll, 0)
         watched.get("ebpflabViews()[0].scrollIntoView()")
@@ -76,7 +76,7 @@ def test_enter_in_a_field_never_runs_the_cell(watch, modifiers):
     watched.page.press("F2")
     watched.page.press("Enter", **modifiers)
     assert watched.get("document.activeElement.readOnly") is False  # still being edited
-    time.sleep(1.0)
+    time.sleep(1.0)  # in which a cell that was run again would show
     assert watched.get(counts) == before
     watched.page.press("Escape")
 
