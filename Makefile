@@ -10,7 +10,7 @@ KERNELS := 5.10 6.1 6.12 6.18 7.3
 # HOOK_TESTS="-q -m hook tests/kernel" runs everything there; that takes an hour for all kernels.
 HOOK_TESTS ?= -q -m hook $(addprefix tests/kernel/test_,hook_tracing.py hook_control.py hook_struct_ops.py templates.py templating_hooks.py)
 
-.PHONY: help setup python system demo test test-host test-vm test-kernels lab lint bench notebooks recordings clean
+.PHONY: help setup python system demo test test-host test-kernel test-unit test-browser test-vm test-kernels lab lint bench notebooks recordings clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -20,11 +20,24 @@ setup: $(STAMP) ## install what is missing: system packages, a virtual environme
 demo: setup ## run the quickstart notebook against this kernel and write build/quickstart.html
 	@$(BIN)/ebpflab demo --output build/quickstart.html
 
-test: test-host test-vm ## run all tests: on this machine's kernel, and on another in a virtual machine
+# The browser's tests mostly wait, and a virtual machine has one CPU: they share the time, and each is shown when it is done.
+test: setup ## run all tests: on this machine's kernel, and on another in a virtual machine
+	@failed=0; \
+	$(MAKE) --no-print-directory --keep-going test-kernel test-unit || failed=1; \
+	$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target test-browser test-vm || failed=1; \
+	exit $$failed
 
-test-host: setup ## run the tests on this machine's kernel only
-	EBPFLAB_HOOK_REPORT=build/hooks.json $(BIN)/python -m pytest
+test-host: test-kernel test-unit test-browser ## run the tests on this machine's kernel only
+
+test-kernel: setup
+	EBPFLAB_HOOK_REPORT=build/hooks.json $(BIN)/python -m pytest tests/kernel
 	$(BIN)/python -m tests.hook_table build/hooks.json
+
+test-unit: setup
+	$(BIN)/python -m pytest --numprocesses=auto --ignore=tests/kernel --ignore=tests/browser tests
+
+test-browser: setup
+	$(BIN)/python -m pytest tests/browser
 
 # Where QEMU cannot be had, that is said, and is a failure only where CI asks for everything.
 test-vm: setup ## run the tests of hooks on a stock kernel in QEMU; VM="6.1 7.3" chooses others

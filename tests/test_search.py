@@ -98,7 +98,7 @@ WITHOUT_NAMES = {
 }
 
 
-@pytest.mark.parametrize("kind", BY_KIND.keys() - WITHOUT_NAMES)
+@pytest.mark.parametrize("kind", sorted(BY_KIND.keys() - WITHOUT_NAMES))
 def test_a_section_that_hooks_shows_is_one_of_its_kind(machine: small_kernel.Machine, kind: str) -> None:
     (machine.root / "dev/lirc0").touch()
     pattern = f"{sys.executable}:" if BY_KIND[kind].target.startswith("PATH") else ""
@@ -108,7 +108,7 @@ def test_a_section_that_hooks_shows_is_one_of_its_kind(machine: small_kernel.Mac
     assert "*" not in frame["name"].tolist()
 
 
-@pytest.mark.parametrize("kind", WITHOUT_NAMES)
+@pytest.mark.parametrize("kind", sorted(WITHOUT_NAMES))
 def test_a_kind_whose_names_are_not_the_machines_cannot_be_searched(kind: str) -> None:
     with pytest.raises(CellError, match="cannot be searched by kind"):
         hooks(kind=kind)
