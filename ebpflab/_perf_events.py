@@ -86,10 +86,21 @@ def open_output(cpu: int, watermark: int) -> int:
 
 def enable(map_fd: int, cpu: int, event_fd: int) -> None:
     # Put the event into the map and switch it on.
+    put(map_fd, cpu, event_fd)
+    fcntl.ioctl(event_fd, _ENABLE, 0)
+
+
+def put(map_fd: int, cpu: int, event_fd: int) -> None:
+    # Put the event into the map, which keeps it until that descriptor of the map is closed.
     key, value = ct.c_uint32(cpu), ct.c_uint32(event_fd)
     update = _MapUpdate(map_fd=map_fd, key=ct.addressof(key), value=ct.addressof(value))
     _syscalls.bpf(_MAP_UPDATE, update)
-    fcntl.ioctl(event_fd, _ENABLE, 0)
+
+
+def open_counter(kind: int, config: int, pid: int, cpu: int) -> int:
+    # An event that only counts, on that CPU, in all threads or (pid > 0) in one; its count is read as eight bytes.
+    attributes = _Attributes(type=kind, size=ct.sizeof(_Attributes), config=config)
+    return _syscalls.perf_event_open(attributes, pid, cpu)
 
 
 def lost(event_fd: int) -> int | None:

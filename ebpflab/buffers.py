@@ -11,6 +11,7 @@ from .errors import DecodeError
 from .events import Events
 from .frame import remember
 from .losses import LossCounters, Losses
+from .perf_counters import counter_arrays
 from .records import RecordTypes
 from .rules import Lookup
 from .sources import event_maps, open_source
@@ -20,7 +21,8 @@ from .stream import Drain, Source
 
 def names(handle: Handle) -> list[str]:
     """Return the maps of an object that are event buffers."""
-    return event_maps(handle.maps())
+    counters = counter_arrays(handle)
+    return [name for name in event_maps(handle.maps()) if name not in counters]
 
 
 class Buffers:
@@ -116,10 +118,11 @@ class Buffers:
 
 
 def _open(handle: Handle, types: Mapping[str, RecordTypes]) -> list[Source]:
+    wanted = types.keys() & set(names(handle))
     with contextlib.ExitStack() as undo:
         sources = []
         for info in handle.maps():
-            if info.name in types and info.name in names(handle):
+            if info.name in wanted:
                 sources.append(open_source(info, types[info.name]))
                 undo.callback(sources[-1].close)
         undo.pop_all()

@@ -121,6 +121,7 @@ def _setup(options: argparse.Namespace) -> int:
             raise
         # Replaying recordings, as the notebooks do then, takes nothing but Python.
         print(f"ebpflab setup: going on without {', '.join(missing)}: {error}")
+    _install_wanted(dry_run=options.dry_run)
     if kernel.tracefs_path() is None:
         _mount_tracefs(allowed=options.mount, dry_run=options.dry_run)
     return 0
@@ -129,6 +130,15 @@ def _setup(options: argparse.Namespace) -> int:
 def _missing() -> list[str]:
     # What `make` itself needs, besides what a cell needs: Debian's Python comes without venv.
     return [t.name for t in toolchain.tools() if t.path is None and (t.required or t.name == "venv")]
+
+
+def _install_wanted(*, dry_run: bool) -> None:
+    # What notebooks of this package use, one by one: whatever cannot be had keeps nothing else from working.
+    for name in [t.name for t in toolchain.tools() if t.path is None and t.wanted]:
+        try:
+            _install([name], dry_run=dry_run)
+        except EbpflabError as error:
+            print(f"ebpflab setup: going on without {name}: {error}")
 
 
 def _install(missing: list[str], *, dry_run: bool) -> None:
@@ -145,7 +155,7 @@ def _install(missing: list[str], *, dry_run: bool) -> None:
         raise PrivilegeError("installing packages needs root", cause="this user is not root", hint=hint, stage="setup")
     for command in commands:
         _run(command)
-    still = [tool for tool in toolchain.tools() if tool.name in _missing()]
+    still = [tool for tool in toolchain.tools() if tool.name in missing and tool.path is None]
     if still:
         what = f"still missing after the installation: {', '.join(tool.name for tool in still)}"
         raise ToolMissingError(what, hint=still[0].hint)

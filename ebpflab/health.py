@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import journal, toolchain
+from .bcc import library
 from .formatting import Note, Part, Table, html, text
 from .inspectors import kernel
 
@@ -191,6 +192,7 @@ def _tool_rows(tools: Sequence[Tool]) -> Iterator[Row]:
         "libbpf-headers": "libbpf headers",
         "kernel-headers": "kernel headers",
         "linker": "linker",
+        "libbcc": "libbcc",
         "bcc": "BCC",
         "bpftrace": "bpftrace",
     }
@@ -198,10 +200,12 @@ def _tool_rows(tools: Sequence[Tool]) -> Iterator[Row]:
 
 
 def _tool_row(label: str, tool: Tool) -> Row:
+    other = f"; {said}" if tool.name == "libbcc" and (said := library.wrong_package()) else ""
     if tool.path is None:
         optional = "" if tool.required else "optional; "
-        return Row(label, "missing", f"{optional}needed for {tool.needed_for}", tool.hint, tool.required)
+        return Row(label, "missing", f"{optional}needed for {tool.needed_for}{other}", tool.hint, tool.required)
     detail = f"{tool.version or 'version unknown'}, {tool.path}"
+    detail = detail if tool.required else f"{detail}: {tool.needed_for}{other}"
     fix = toolchain.install_hint([tool.name])
     if tool.name == "clang" and not toolchain.clang_has_bpf_target(tool.path):
         return Row(label, "missing", f"{detail}: built without the BPF target", fix)

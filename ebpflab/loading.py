@@ -7,11 +7,12 @@ import errno
 import itertools
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import line, registry
-from .errors import AttachError
+from .errors import AttachError, CellError
 from .keep import Keep, buffer_bytes
 from .session import Session, Stage
 
@@ -24,13 +25,14 @@ def load(
     name: str | None = None,
     engine: str = "auto",
     attach: bool = True,
-    targets: Mapping[str, str] | None = None,
+    targets: Mapping[str, str | Sequence[str]] | None = None,
     vars: Mapping[str, Any] | None = None,
     keep: str | float | None = None,
     unsafe: bool = False,
     events: Mapping[str, str] | None = None,
     buffers: Mapping[str, str | int] | None = None,
     headers: str | os.PathLike[str] | None = None,
+    cflags: str | Sequence[str] = (),
 ) -> Session:
     """Compile, load and attach BPF programs, and start collecting what they send.
 
@@ -46,7 +48,7 @@ def load(
         Whether to attach after loading.
     targets
         Where to attach, by section or function name, when it is not where the section says. A function of BCC's
-        dialect whose name says nothing takes a kind as well: ``{"count": "kprobe:vfs_read"}``.
+        dialect whose name says nothing takes a kind as well: ``{"count": "kprobe:vfs_read"}``. A list has several.
     vars
         Global variables to set before the verifier runs.
     keep
@@ -59,6 +61,8 @@ def load(
         Sizes of ring buffers, and of perf buffers on each CPU: ``{"events": "64MiB"}``; default: what the cell says.
     headers
         A folder of real kernel headers to compile a cell of BCC's dialect with, instead of the kernel's own types.
+    cflags
+        Options for the compiler: ``"-DPAGES=8 -Iinclude"``, or a list of them.
 
     Returns
     -------
@@ -86,7 +90,9 @@ def load(
 
     history = Keep.parse(keep)
     sizes = {buffer: buffer_bytes(size) for buffer, size in (buffers or {}).items()}
-    prepared = line.prepare(source, engine, dict(targets or {}), dict(events or {}), stage, headers)
+    first, more = _parted(targets or {})
+    prepared = line.prepare(source, engine, first, dict(events or {}), stage, headers, cflags)
+    prepared = replace(prepared, more=more)
     with stage("open"):
         handle = line.open_object(prepared, label)
     with contextlib.ExitStack() as undo:
@@ -94,7 +100,7 @@ def load(
         session = Session(prepared, label, handle, stages)
         undo.callback(session.close)
         line.check(handle, prepared, session.vars, dict(vars or {}), unsafe=unsafe)
-        with stage("load + verify") as outcome, line.located(prepared.cell, label):
+        with stage("load + verify") as outcome, line.located(prepared.cell, label, prepared.warnings):
             session._load(history, dict(events or {}), sizes)
             outcome.detail = f"{sum(p.insns for p in handle.programs())} instructions"
         if attach:
@@ -104,6 +110,17 @@ def load(
         undo.pop_all()
     registry.add(session)
     return session
+
+
+def _parted(targets: Mapping[str, str | Sequence[str]]) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    # Each program's first target, which the program may be verified for, and those that it is attached to besides.
+    places = {name: (given,) if isinstance(given, str) else tuple(given) for name, given in targets.items()}
+    empty = next((name for name, given in places.items() if not given), None)
+    if empty is not None:
+        raise CellError(f"targets: the list of {empty} is empty", hint="leave it out, or name a target")
+    return {name: given[0] for name, given in places.items()}, {
+        n: given[1:] for n, given in places.items() if given[1:]
+    }
 
 
 def _attach(session: Session, old: Session | None) -> None:

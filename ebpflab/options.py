@@ -10,6 +10,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from . import cflags
 from .errors import CellError
 from .similar import nearest
 
@@ -22,7 +23,7 @@ class Options:
     engine: str = "auto"
     seconds: float | None = None
     watch: bool = False
-    targets: dict[str, str] = field(default_factory=dict)
+    targets: dict[str, str | tuple[str, ...]] = field(default_factory=dict)
     vars: dict[str, Any] = field(default_factory=dict)
     keep: str | None = None
     events: dict[str, str] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class Options:
     attach: bool = True
     unsafe: bool = False
     headers: str | None = None
+    cflags: tuple[str, ...] = ()
 
 
 def duration(text: str) -> float:
@@ -89,7 +91,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--for", dest="seconds", type=duration, metavar="10s", help="run this long, then detach and show the rows")
     add("--watch", action="store_true", help="show the live view below the cell; in a terminal, until Ctrl-C")
-    add("--attach", action="append", default=[], metavar="SECTION=TARGET", help="attach this program to another target")
+    add(
+        "--attach",
+        action="append",
+        default=[],
+        metavar="SECTION=TARGET",
+        help="attach this program elsewhere; may be repeated",
+    )
     add("--var", action="append", default=[], metavar="X=1", help="set a global variable before the program is loaded")
     add("--keep", metavar="1e6|200MB|60s", help="how much history to keep: rows, bytes or seconds (default 1e6 rows)")
     add("--event", action="append", default=[], metavar="MAP=STRUCT", help="the record type of a buffer")
@@ -97,9 +105,19 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--headers", metavar="DIR", help="real kernel headers for a cell of BCC's dialect (default: the kernel's types)"
     )
+    add("--cflags", action="append", default=[], metavar='"-DX=1 -Idir"', help="options for the compiler")
     add("--no-attach", dest="attach_now", action="store_false", help="load and verify only")
     add("--unsafe", action="store_true", help="allow helpers that can harm the machine")
     return p
+
+
+def _targets(items: list[str]) -> dict[str, str | tuple[str, ...]]:
+    # A program may be attached to several.
+    found: dict[str, tuple[str, ...]] = {}
+    for item in items:
+        ((name, place),) = _pairs([item], "--attach", "SECTION=TARGET").items()
+        found[name] = (*found.get(name, ()), place)
+    return {name: places[0] if len(places) == 1 else places for name, places in found.items()}
 
 
 def _pairs(items: list[str], flag: str, example: str) -> dict[str, str]:
@@ -111,6 +129,17 @@ def _pairs(items: list[str], flag: str, example: str) -> dict[str, str]:
         # A second record type for the same map is one more way to read it, not a replacement.
         pairs[key] = f"{pairs[key]},{val}" if flag == "--event" and key in pairs else val
     return pairs
+
+
+def _joined(words: list[str]) -> list[str]:
+    # argparse takes what follows --cflags for an option of its own, as it begins with a hyphen.
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--cflags":
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def parse(line: str) -> Options:
@@ -130,7 +159,7 @@ def parse(line: str) -> Options:
         words = shlex.split(line)
     except ValueError as error:
         raise CellError(f"the line after %%bpf cannot be read: {error}", hint="check the quotes") from error
-    args = parser().parse_args(words)
+    args = parser().parse_args(_joined(words))
     if args.name is not None and (not args.name.isidentifier() or keyword.iskeyword(args.name)):
         raise CellError(f"'{args.name}' cannot be a variable name", hint="use a Python identifier, such as %%bpf opens")
     return Options(
@@ -138,7 +167,7 @@ def parse(line: str) -> Options:
         engine=args.engine,
         seconds=args.seconds,
         watch=args.watch,
-        targets=_pairs(args.attach, "--attach", "SECTION=TARGET"),
+        targets=_targets(args.attach),
         vars={k: value(v) for k, v in _pairs(args.var, "--var", "NAME=VALUE").items()},
         keep=args.keep,
         events=_pairs(args.event, "--event", "MAP=STRUCT"),
@@ -146,4 +175,5 @@ def parse(line: str) -> Options:
         attach=args.attach_now,
         unsafe=args.unsafe,
         headers=args.headers,
+        cflags=tuple(flag for text in args.cflags for flag in cflags.parse(text)),
     )

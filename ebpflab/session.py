@@ -92,7 +92,7 @@ class Session(Programs):
         self.source = prepared.cell.source if prepared.cell else ""
         self.warnings = prepared.warnings
         self.streams: dict[str, Events] = {}
-        self._targets = dict(prepared.targets)
+        self._targets, self._more = dict(prepared.targets), dict(prepared.more)
         self._waiting = frozenset(prepared.waiting)  # nothing says where to attach these: that is left to attach(name)
         self.vars = Variables(handle, self._btf)
         self.maps = Maps(handle, self._btf)
@@ -174,6 +174,8 @@ class Session(Programs):
             try:
                 for name, section in self._to_attach(program):
                     done.append(self._handle.attach(name, self._where(name, section, target, options)))
+                    for other in self._others(name, section) if target is None else ():
+                        done.append(self._handle.attach(name, self._where(name, section, other, options)))
             except BaseException:
                 for link in done:
                     self._handle.detach(link)
@@ -309,6 +311,9 @@ class Session(Programs):
         text = target if isinstance(target, str) or target is None else f"fd:{target.fileno()}"
         place = text or self._targets.get(name) or self._targets.get(section) or parse_section(section).place
         return ",".join([place, *(f"{option}={value}" for option, value in options.items())]) or None
+
+    def _others(self, name: str, section: str) -> tuple[str, ...]:
+        return self._more.get(name, ()) or self._more.get(section, ())
 
     def _to_attach(self, program: str | None) -> Iterator[tuple[str, str]]:
         # All programs but those that only test_run or another program calls; or the one asked for. Programs of a

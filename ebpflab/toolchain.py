@@ -60,7 +60,8 @@ class Tool:
     """One part of the toolchain on this machine.
 
     ``path`` is None where it is missing, and ``hint`` then says what to do; ``required`` is False for what a
-    ``%%bpf`` cell can do without, and ``packages`` maps each package manager to the package that holds it.
+    ``%%bpf`` cell can do without, and ``packages`` maps each package manager to the package that holds it. What is
+    ``wanted`` is installed with the required ones, since notebooks of the package use it, and may fail to be.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Tool:
     required: bool
     packages: Mapping[str, str]
     hint: str | None = None
+    wanted: bool = False
 
     @property
     def version(self) -> str | None:
@@ -125,6 +127,11 @@ def find_bcc() -> Path:
     PyPI's package of the same name is something else and is passed over.
     """
     return _find("bcc")
+
+
+def find_libbcc() -> Path:
+    """Return BCC's shared library: ``EBPFLAB_LIBBCC``, else ``libbcc.so.0``, or raise ToolMissingError."""
+    return _find("libbcc")
 
 
 def find_bpftrace() -> Path:
@@ -194,7 +201,7 @@ def _tool(name: str) -> Tool:
         path, hint = _find(name), None
     except ToolMissingError as error:
         path, hint = None, error.hint
-    return Tool(name, path, part.needed_for, part.required, packages, hint)
+    return Tool(name, path, part.needed_for, part.required, packages, hint, part.wanted)
 
 
 def _find(name: str) -> Path:
@@ -254,9 +261,8 @@ def _clang_major(path: Path) -> int:
     return int((_version("clang", path) or "0").partition(".")[0])
 
 
-def _locate_libbpf() -> Path | None:
+def _locate_library(*names: str) -> Path | None:
     folders = list(dict.fromkeys(library_folders()))
-    names = ("libbpf.so.1", "libbpf.so.0")
     return next((f / name for name in names for f in folders if os.access(f / name, os.R_OK)), None)
 
 
@@ -314,7 +320,7 @@ def _locate_venv() -> Path | None:
 
 @functools.lru_cache(maxsize=64)
 def _version(name: str, path: Path) -> str | None:
-    if name == "libbpf":
+    if name in ("libbpf", "libbcc"):
         return path.resolve().name.partition(".so.")[2] or None
     if name == "libbpf-headers":
         return _defined_version(path / "bpf/libbpf_version.h", "LIBBPF_MAJOR_VERSION", "LIBBPF_MINOR_VERSION")
@@ -351,18 +357,20 @@ class _Part:
     needed_for: str
     required: bool
     locate: Callable[[], Path | None]
+    wanted: bool = False
 
 
-_OVERRIDES = {"clang": "EBPFLAB_CLANG", "libbpf": "EBPFLAB_LIBBPF"}
+_OVERRIDES = {"clang": "EBPFLAB_CLANG", "libbpf": "EBPFLAB_LIBBPF", "libbcc": "EBPFLAB_LIBBCC"}
 
 _PARTS = {
     "clang": _Part("compiling cells", True, _locate_clang),
-    "libbpf": _Part("loading and attaching programs", True, _locate_libbpf),
+    "libbpf": _Part("loading and attaching programs", True, lambda: _locate_library("libbpf.so.1", "libbpf.so.0")),
     "libbpf-headers": _Part("bpf_helpers.h and its neighbours", True, lambda: _locate_header("bpf/bpf_helpers.h")),
     "kernel-headers": _Part("cells that include <linux/...>", True, lambda: _locate_header("linux/bpf.h")),
     "linker": _Part("compiling the native ring reader", True, lambda: _locate_program("ld.lld", "ld")),
+    "libbcc": _Part("%%bpf cells in BCC's C", False, lambda: _locate_library("libbcc.so.0"), wanted=True),
     "bcc": _Part("BCC's own tools, to compare with", False, _locate_bcc),
-    "bpftrace": _Part("%%bpftrace cells", False, lambda: _locate_program("bpftrace")),
+    "bpftrace": _Part("%%bpftrace cells", False, lambda: _locate_program("bpftrace"), wanted=True),
     "chromium": _Part(
         "the browser tests",
         False,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ebpflab import toolchain
+from ebpflab import health, toolchain
 from ebpflab.bcc import library
 from ebpflab.errors import ToolMissingError
 
@@ -15,6 +15,7 @@ from ebpflab.errors import ToolMissingError
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without the library."""
+    toolchain._looked_up.cache_clear()
     monkeypatch.setattr(toolchain, "library_folders", lambda: iter(()))
     monkeypatch.delenv("EBPFLAB_LIBBCC", raising=False)
     monkeypatch.delitem(sys.modules, "bcc", raising=False)
@@ -24,18 +25,25 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_library_comes_with_the_command_that_installs_it() -> None:
     with pytest.raises(ToolMissingError) as caught:
         library.find_libbcc()
-    assert "libbcc.so.0 was not found" in caught.value.what
+    assert caught.value.what == "libbcc was not found; it is needed for %%bpf cells in BCC's C"
     assert caught.value.hint == toolchain.install_hint(["libbcc"])
 
 
 @pytest.mark.usefixtures("nowhere")
 def test_the_bcc_of_pypi_is_named_as_another_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As pip installs it: the package, and beside it what tells its version.
     (tmp_path / "bcc").mkdir()
     (tmp_path / "bcc" / "__init__.py").write_text("")
+    (tmp_path / "bcc-0.1.10.dist-info").mkdir()
+    (tmp_path / "bcc-0.1.10.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: bcc\nVersion: 0.1.10\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    said = f"the package bcc 0.1.10 in {tmp_path / 'bcc'} is another project of that name, from PyPI"
     with pytest.raises(ToolMissingError) as caught:
         library.find_libbcc()
-    assert f"{tmp_path / 'bcc'} is another project of that name, from PyPI" in str(caught.value)
+    assert said in str(caught.value)
+    gone = next(row for row in health.doctor().rows if row.name == "libbcc")
+    assert (gone.state, gone.needed, gone.fix) == ("missing", False, toolchain.install_hint(["libbcc"]))
+    assert said in gone.detail
     assert "bcc" not in sys.modules
 
 
@@ -45,7 +53,7 @@ def test_the_real_package_is_not_called_wrong(tmp_path: Path, monkeypatch: pytes
         (tmp_path / "bcc" / name).write_text("")
     monkeypatch.delitem(sys.modules, "bcc", raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert library.wrong_package() is None
+    assert library.wrong_package() == ""
 
 
 def test_a_library_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

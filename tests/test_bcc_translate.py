@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebpflab.bcc import hooks, lines, maps, messages, submitted
+from ebpflab.bcc import hooks, lines, maps, messages, slots, submitted
 from ebpflab.bcc.hooks import Hook, hook
 from ebpflab.bcc.rewriter import RewriteError, Table
 from ebpflab.cell import Cell
-from ebpflab.errors import CellError, Diagnostic, Location
+from ebpflab.errors import AttachError, CellError, Diagnostic, Location
 
 # A program, and what libbcc 0.26 printed of it.
 CELL = """\
@@ -132,6 +131,7 @@ def test_any_text_has_a_line_for_each_line(source: list[str], data: st.DataObjec
         ("count", "struct __sk_buff", Hook("socket", waits=True)),
         ("count", "struct bpf_perf_event_data", Hook("perf_event", waits=True)),
         ("count", "struct urandom_read_args", Hook("tp", waits=True)),
+        ("count", "struct bpf_iter__task", Hook("iter/task")),
         ("syscall__ret_of_nothing", "struct pt_regs", Hook("kprobe", waits=True)),
     ],
 )
@@ -153,6 +153,16 @@ def test_a_classifier_is_told_from_a_filter_and_a_usdt_probe_from_a_kprobe() -> 
         ("struct pt_regs", "vfs_read", Hook("kprobe", "vfs_read")),
         ("struct pt_regs", "kprobe:vfs_*", Hook("kprobe.multi", "vfs_*")),
         ("struct pt_regs", "kretprobe:vfs_*", Hook("kretprobe.multi", "vfs_*")),
+        ("void", "kprobe:/^vfs_(read|write)$/", Hook("kprobe.multi", "/^vfs_(read|write)$/")),
+        ("void", "uprobe:/lib/x.so:/^a{1,2}/,pid=7", Hook("uprobe.multi", "/lib/x.so:/^a{1,2}/,pid=7")),
+        ("void", "tp:/sched:.*/", Hook("tp", "/sched:.*/")),
+        ("struct bpf_sock_addr", "cgroup/bind4:/", Hook("cgroup/bind4", "/")),
+        ("struct bpf_sock_addr", "cgroup/bind4", Hook("cgroup/bind4", waits=True)),
+        ("struct __sk_buff", "sched_cls:eth0", Hook("tc", "eth0")),
+        ("struct __sk_buff", "socket:fd:7", Hook("socket", "fd:7")),
+        ("struct __sk_buff", "fd:7", Hook("socket", "fd:7")),
+        ("struct bpf_sock_ops", "sock_ops:/", Hook("sockops", "/")),
+        ("struct bpf_perf_event_data", "cpu-clock,freq=99", Hook("perf_event", "cpu-clock,freq=99")),
         ("struct pt_regs", "uprobe:/lib/libc.so.6:malloc", Hook("uprobe", "/lib/libc.so.6:malloc")),
         ("struct pt_regs", "uretprobe:libc.so.6:mall*", Hook("uretprobe.multi", "libc.so.6:mall*")),
         ("struct pt_regs", "usdt:/bin/x:lab:fired,pid=7", Hook("usdt", "/bin/x:lab:fired,pid=7")),
@@ -165,8 +175,62 @@ def test_a_classifier_is_told_from_a_filter_and_a_usdt_probe_from_a_kprobe() -> 
         ("struct bpf_perf_event_data", "perf_event:cpu-clock,freq=99", Hook("perf_event", "cpu-clock,freq=99")),
     ],
 )
-def test_the_user_says_where_a_function_belongs(context: str, wanted: str, expected: Hook) -> None:
+def test_the_user_says_where_a_function_belongs(
+    monkeypatch: pytest.MonkeyPatch, context: str, wanted: str, expected: Hook
+) -> None:
+    monkeypatch.setattr(hooks, "facility", lambda _: "")
     assert hook("f", context, "{}", wanted) == expected
+    monkeypatch.setattr(hooks, "facility", lambda kind: f"this kernel has no {kind}")
+    assert hook("f", context, "{}", wanted).section == expected.section.removesuffix(".multi")
+
+
+@pytest.mark.parametrize(
+    ("section", "target", "expected"),
+    [
+        ("kprobe", "vfs_read", ("kprobe", "vfs_read")),
+        ("kprobe", None, ("kprobe", None)),
+        ("kprobe/vfs_read", "kretprobe:vfs_read", ("kretprobe", "vfs_read")),
+        ("kprobe", "uprobe:libc.so.6:malloc", ("uprobe", "libc.so.6:malloc")),
+        ("kprobe", "nf_conntrack:nf_conntrack_in", ("kprobe", "nf_conntrack:nf_conntrack_in")),
+        ("uprobe", "usdt:/bin/x:lab:fired", ("usdt", "/bin/x:lab:fired")),
+        ("tp/sched/sched_switch", "tp:sched:sched_wakeup", ("tp/sched/sched_switch", "sched:sched_wakeup")),
+        ("xdp", "xdp:eth0,mode=generic", ("xdp", "eth0,mode=generic")),
+        ("socket", "socket_filter:lo", ("socket", "lo")),
+    ],
+)
+def test_what_a_loaded_program_is_attached_as(section: str, target: str | None, expected: tuple[str, str]) -> None:
+    assert hooks.later("f", section, target) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "target"), [("kprobe", "xdp:lo"), ("socket", "tc:lo"), ("kprobe.multi", "uprobe:x:y")]
+)
+def test_what_the_kernel_took_for_one_kind_does_not_become_another(section: str, target: str) -> None:
+    with pytest.raises(AttachError, match="which cannot become") as caught:
+        hooks.later("f", section, target)
+    assert f"--attach f={target}" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("context", "wanted", "what", "hint"),
+    [
+        ("struct bpf_sock_addr", None, "nothing says what kind", "cgroup/connect4"),
+        ("struct bpf_sockopt", "/", "nothing says what kind", "cgroup/getsockopt"),
+        ("struct pt_regs", "xdp:lo", "is given struct xdp_md", "kprobe"),
+        ("struct xdp_md", "tp:sched:sched_switch", "takes struct xdp_md", "xdp"),
+        ("struct __sk_buff", "xdp:lo", "is given struct xdp_md", "tc"),
+    ],
+)
+def test_a_kind_has_to_be_known_and_to_fit(context: str, wanted: str | None, what: str, hint: str) -> None:
+    with pytest.raises(CellError, match=what) as caught:
+        hook("f", context, "{}", wanted)
+    assert hint in str(caught.value.hint)
+
+
+def test_the_end_of_a_program_keeps_its_lines_however_many_are_alike() -> None:
+    old = "a\nb\n" + "x\n" * 5 + "end"
+    new = "a\ninserted\nb\n" + "x\n" * 5 + "end"
+    assert lines.align(old, new) == [1, 2, 2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("wanted", ["kprobe:", "uprob:/lib/libc.so.6:malloc"])
@@ -230,11 +294,51 @@ def test_definitions_have_the_numbers_that_bcc_gives() -> None:
     assert "max_entries" not in text.split("\n")[2]
 
 
-def test_a_histogram_of_powers_of_two_says_so_by_its_type() -> None:
-    listed = (table("sizes", 2), table("plain", 2))
-    cell = "BPF_HISTOGRAM(sizes); BPF_ARRAY(plain);"
-    assert maps.definitions(listed, f"{cell} bpf_log2l(x)", {}).count("bcc_log2_t") == 1
-    assert "bcc_log2_t" not in maps.definitions(listed, cell, {})
+COUNTING = """
+struct key_t { u32 pid; u64 slot; };
+#define COUNT(v) macro.atomic_increment(v)
+#define SLOT(x) bpf_log2l((x) / 1000)
+static u64 slot_of(u64 x) { u64 y = x / 10; return bpf_log2l(y);
+}
+static void count(u64 slot) { parameter.increment(slot); }
+int f(void *ctx) {
+  u64 delta = 3, slot = bpf_log2l(delta), copy = slot;
+  call.increment(bpf_log2l(delta / 1000)); half.increment(bpf_log2(delta)); number.increment(delta);
+  variable.increment(copy);
+  struct key_t key = {.pid = 1, .slot = slot}; initialised.increment(key);
+  struct key_t other = {}; other.slot = bpf_log2(delta); other.pid = 7;
+  u64 zero = 0, *val = member.lookup_or_try_init(&other, &zero);
+  COUNT(bpf_log2l(delta)); count(slot); count(bpf_log2l(delta + 1));
+  hash.increment(bpf_log2l(delta)); expanded.increment(SLOT(delta)); returned.increment(slot_of(delta));
+  other.slot = delta / 10; overwritten.increment(other);
+  both.increment(slot); both.increment(delta); plain.increment(delta);
+}
+"""
+LOG2L = ("call", "variable", "initialised", "macro", "parameter", "hash", "expanded", "returned")
+
+
+def test_what_a_table_counts_is_followed_to_where_it_was_computed() -> None:
+    expected = {
+        **dict.fromkeys(LOG2L, slots.LOG2L),
+        **dict.fromkeys(("half", "member"), slots.LOG2),
+        **dict.fromkeys(("number", "overwritten", "both", "unused"), slots.LINEAR),
+    }
+    listed = [table(name, 2, leaf_desc='"unsigned long long"') for name in (*expected, "plain")]
+    declared = "".join(f"BPF_HISTOGRAM({name});" for name in expected if name != "hash")
+    text = f"BPF_HASH(hash); BPF_HASH(plain); {declared}{COUNTING}"
+    assert slots.types(listed, text) == expected
+    written = maps.definitions(listed, text, {})
+    assert written.count("__type(value, bcc_log2_t)") == len(LOG2L)
+    assert "__type(value, typeof(ebpflab_types_of_plain.leaf))" in written
+
+
+def test_an_array_of_counters_is_told_from_a_buffer_by_its_type() -> None:
+    text = maps.definitions(
+        (table("counter", 4), table("events", 4)), "BPF_PERF_ARRAY(counter, 8); BPF_PERF_OUTPUT(events);", {}
+    )
+    counter, events, _ = text.split("\n")
+    assert "__type(value, struct bpf_perf_event_value)" in counter
+    assert "__type(value" not in events
 
 
 def test_the_helpers_of_bcc_keep_no_variable_for_a_table() -> None:
@@ -280,15 +384,31 @@ def test_messages_of_the_code_generator_are_brought_back_to_the_cell() -> None:
     error.rewritten, error.generated = REWRITTEN, len(error.log)
     better = messages.explained(error, Cell(CELL))
     assert better.where == Location(11, 5, "    return 0;", 6)
-    error.generated = 0
-    assert messages.explained(error, Cell(CELL)).where.line == at  # type: ignore[union-attr]
+
+
+def test_messages_of_the_parser_are_about_the_text_with_the_structs_of_tracepoints() -> None:
+    parsed = CELL.replace(
+        "TRACEPOINT_PROBE", REWRITTEN[REWRITTEN.index("struct tracepoint__") : REWRITTEN.index("__attr")]
+    )
+    at = parsed.split("\n").index("    struct data_t d = {};") + 1
+    for line, expected in ((2, 2), (at, 6), (at - 2, 5), (at + 8, 14)):
+        error = RewriteError("x", log=f"/virtual/main.c:{line}:5: error: cannot be parsed\n")
+        error.rewritten = REWRITTEN
+        found = messages.explained(error, Cell(CELL)).where
+        assert found is not None
+        assert found.line == expected
+
+
+def test_a_place_that_the_code_generator_puts_behind_the_word_is_read() -> None:
+    at = REWRITTEN.split("\n").index("    return 0;") + 1
+    log = f"error: /virtual/main.c:{at}:5: in function f i32 (%struct.pt_regs*): stack limit of 512 bytes\n"
+    error = RewriteError("x", log=log)
+    error.rewritten, error.generated = REWRITTEN, len(log)
+    better = messages.explained(error, Cell(CELL))
+    assert better.where == Location(11, 5, "    return 0;", 6)
+    assert better.what == "1 error: in function f: stack limit of 512 bytes"
 
 
 def test_a_column_in_a_line_that_bcc_changed_is_left_out() -> None:
     found = [Diagnostic("warning", "x", Location(7, 3, "text")), Diagnostic("warning", "y", Location(8, 3, "text"))]
     assert [d.where.column for d in messages.without_columns(found, frozenset({7})) if d.where] == [None, 3]
-
-
-def test_real_headers_are_read_in_bcc_s_order() -> None:
-    flags = messages.real_headers(Path("/h"))
-    assert [flag for flag in flags if flag.startswith("-I")][2] == "-I/h/include"

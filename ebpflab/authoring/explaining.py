@@ -15,13 +15,13 @@ from ..inspectors.helpers import reference
 from ..inspectors.layout import vmlinux
 from ..inspectors.types.paths import path_of
 from ..program_types import parse_section
-from . import allowed, attach_points, expressions, magic_line, members, names, words
+from . import allowed, attach_points, bcc_completing, bcc_words, expressions, magic_line, members, names, words
 from .c_words import MEANINGS
 from .place import Place, is_cell, place_at
 
 if TYPE_CHECKING:
+    from .declared import CType
     from .members import Field
-    from .source import CType
 
 _WORD = re.compile(r"\w*", re.ASCII)
 _OPTION = re.compile(r"[^\s=]*")
@@ -103,6 +103,8 @@ def _tag(place: Place) -> _Answer:
 
 
 def _member(place: Place) -> list[Part] | None:
+    if table := bcc_completing.table_at(place):
+        return bcc_completing.explain_method(place, table)
     owner = expressions.owner(place)
     return _field(place, owner) if owner else None
 
@@ -131,6 +133,9 @@ def _reading(place: Place, owner: CType, field: Field) -> tuple[str, tuple[str, 
     # The context's members as the context inspector says, the kernel's by a path, the cell's as they stand.
     if place.kind == "member" and expressions.is_designator(place):
         return "", ()
+    assert place.source is not None
+    if place.section and place.source.bcc and owner == expressions.context_type(place.section):
+        return bcc_completing.field_read(place, field.name), ()
     if place.section and owner == expressions.context_type(place.section):
         return contexts.context(place.section).read(field.name.removeprefix("__data_loc_")), ()
     number, start, way = members.type_number(owner.base), None, field.name
@@ -142,7 +147,8 @@ def _reading(place: Place, owner: CType, field: Field) -> tuple[str, tuple[str, 
         return "", ()
     try:
         path = path_of(open_btf(), number, way)
-        return path.c(start), path.notes
+        # BCC's rewriter reads what plain C follows.
+        return (path.c(start, direct=True), ()) if place.source.bcc else (path.c(start), path.notes)
     except TypeNotFoundError:  # without a size, or with an index that only the program knows
         return "", ()
 
@@ -151,6 +157,8 @@ def _word(place: Place) -> _Answer:
     assert place.source is not None
     name, call = place.fragment, place.call
     found: _Answer = None
+    if place.source.bcc and name and (hook := bcc_completing.hook_at(place)):
+        return Explanation(repr(hook), hook._repr_html_())
     if name and call and call.number and (owner := expressions.path(place, call)):
         found = _field(place, owner)
     if name and not found:
@@ -169,8 +177,14 @@ def _own(place: Place, name: str) -> list[Part] | None:
     assert source is not None
     if name in source.maps:
         found = source.maps[name]
+        macro = found.settings.get("bcc", "")
+        methods = [Note(", ".join(bcc_words.methods(macro)), label="methods")] if macro else []
         kind = found.settings.get("type", "").removeprefix("BPF_MAP_TYPE_").lower()
-        return [Head(name, kind, "ok", "map of this cell"), Code(source.text[found.start : found.end] + ";", "", "c")]
+        return [
+            Head(name, kind, "ok", "map of this cell"),
+            Code(source.text[found.start : found.end] + ";", "", "c"),
+            *methods,
+        ]
     if name in place.variables:
         declared = place.variables[name]
         type_ = expressions.type_of(place, name)
@@ -230,6 +244,8 @@ def _macro(place: Place, name: str) -> list[Part] | None:
     if name in source.macros:
         start, end = source.places[name]
         return [Head(name, "", "ok", "macro of this cell"), Code(source.text[start:end].strip(), "", "c")]
+    if bcc_completing.is_wanted(place) and (of_bcc := bcc_completing.explain_macro(place, name)):
+        return of_bcc
     macro = names.macros().get(name)
     if macro is None:
         return None

@@ -10,8 +10,9 @@ from ..errors import AttachError, HookNotFoundError
 from ..inspectors.layout import vmlinux
 from ..program_types import parse_section, tracepoint_target
 from .c_words import REGISTER_HEADS, STATEMENTS, TYPE_WORDS
+from .declared import CType
 from .members import find, is_typedef, of_number
-from .source import CType, type_name
+from .source import type_name
 
 if TYPE_CHECKING:
     from .place import Call, Place

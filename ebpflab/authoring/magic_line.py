@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .. import options
+from ..inspectors import bcc_names
 from ..program_types import BY_KIND
 from . import attach_points, names
+from .declared import CType
 from .members import members
 from .names import Item
-from .source import CType, read
+from .source import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .declared import Function
     from .place import Place
-    from .source import Function, Source
+    from .source import Source
 
 _VALUES = {
     "--for": ("5s", "10s", "30s", "1m", "500ms"),
@@ -69,6 +72,8 @@ def command(place: Place, notebook: Notebook) -> tuple[str, list[Item]]:
     if rest[-1:] == ["--kind"]:
         kinds = _FEATURES if name == "features" else tuple(BY_KIND)
         return last, [Item(kind, "kind") for kind in kinds if kind.startswith(last)]
+    if rest[-1:] == ["--engine"]:
+        return last, [Item(each, "value") for each in bcc_names.ENGINES if each.startswith(last)]
     if rest[-1:] == ["--lang"]:
         return last, [Item(each, "value") for each in ("c", "python") if each.startswith(last)]
     if rest and rest[-1] in _FREE:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..btf import Kind
 from ..errors import DecodeError, HookNotFoundError
 from ..inspectors import tracefs
 from ..inspectors.layout import vmlinux
-from .source import CType, read
+from .declared import CType
+from .source import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ..btf import Btf, Member
     from .source import Source
 
+_DYNAMIC = re.compile(r"^__(data_loc_)")
 _ROUNDS = 40  # typedefs of typedefs
 _COUNTED = (Kind.PTR, Kind.ARRAY)
 _STRUCTS = (Kind.STRUCT, Kind.UNION)
@@ -51,7 +54,9 @@ def members(source: Source, owner: CType) -> tuple[Field, ...]:
     if base in source.structs:
         return tuple(Field(d.name, d.type, d.text) for d in source.structs[base])
     if base.startswith("struct tracepoint__"):
-        return _of_tracepoint(base.removeprefix("struct "))
+        found = _of_tracepoint(base.removeprefix("struct "))
+        # BCC writes the struct itself, and leaves the underscores out.
+        return tuple(f._replace(name=_DYNAMIC.sub(r"\1", f.name)) for f in found) if source.bcc else found
     number = type_number(base)
     return _of_btf(number) if number is not None else ()
 

@@ -8,12 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from .c_words import TAGS
+from .declared import Function
 from .lexer import is_program, tokens_of
-from .source import Function, Source, read
+from .source import Source, read
 
 if TYPE_CHECKING:
+    from .declared import Declared
     from .lexer import Token
-    from .source import Declared
 
 _CELL = re.compile(r"\s*%%bpf(?=[ \t\r\n]|\Z)([^\n]*)(?:\n|\Z)")
 _LINE = re.compile(r"(?:^|[\n=])[ \t]*%bpf[ \t]([^\n]*)\Z")

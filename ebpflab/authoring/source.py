@@ -8,9 +8,11 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from . import bcc_heads
 from .c_words import AROUND, BUILTIN, HEADS, STATEMENTS, TAGS
+from .declared import CType, Declared, Function, Map
 from .lexer import Code, is_program, joined, tokens_of
 
 if TYPE_CHECKING:
@@ -20,61 +22,6 @@ _DEFINE = re.compile(r"[ \t]*#[ \t]*define[ \t]+([A-Za-z_]\w*)(\([^)\n]*\))?")
 _TYPE_BODY = re.compile(r"((?:struct|union)[ \t]+[A-Za-z_]\w*)[ \t]*(\**)[ \t]*(?:/[/*].*)?\Z", re.ASCII)
 _DEEPEST = 12  # structs in structs
 _SHORT = 12  # tokens of a declaration before its names
-
-
-class CType(NamedTuple):
-    """A C type as far as members go.
-
-    ``base`` is what C says ("struct event", "u32"), ``{71}`` for the struct without a tag that begins at that offset,
-    ``#12`` for a type of the kernel's BTF by its number, "" where nothing is known; ``levels`` counts the pointers and
-    arrays around it.
-    """
-
-    base: str
-    levels: int = 0
-
-    def point(self, by: int = 1) -> CType:
-        """The type with so many more pointers around it, or fewer."""
-        return CType(self.base, max(self.levels + by, 0))
-
-
-class Declared(NamedTuple):
-    """A variable, a parameter or a member: its name and type, and its declaration as it is written."""
-
-    name: str
-    type: CType
-    text: str = ""
-    start: int = 0
-    constant: bool = False  # const volatile: what --var sets
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function of the cell; ``section`` is "" unless it is a program, ``head`` one of libbpf's macros or "".
-
-    ``first`` and ``last`` are the tokens of its body's braces, and ``start`` is the offset of its name.
-    """
-
-    name: str
-    section: str
-    head: str
-    returns: CType
-    parameters: tuple[Declared, ...]
-    text: str
-    start: int
-    first: int
-    last: int
-
-
-@dataclass(frozen=True)
-class Map:
-    """A map that the cell defines: what its ``__uint`` and ``__type`` say, by name."""
-
-    name: str
-    settings: dict[str, str]
-    types: dict[str, CType]
-    start: int
-    end: int
 
 
 @dataclass
@@ -91,6 +38,7 @@ class Source:
     enumerators: dict[str, str] = field(default_factory=dict)
     macros: dict[str, str] = field(default_factory=dict)
     places: dict[str, tuple[int, int]] = field(default_factory=dict)  # where the text of a type or macro is
+    bcc: bool = False  # whether this is BCC's C
 
     def function_at(self, offset: int) -> Function | None:
         """The function whose body an offset lies in."""
@@ -128,6 +76,7 @@ def read(text: str) -> Source:
             if not found[2] and (type_ := _TYPE_BODY.match(token.text[found.end() :].strip())):
                 source.typedefs[found[1]] = CType(" ".join(type_[1].split()), len(type_[2]))
     _Reader(source).file()
+    bcc_heads.finish(source)
     return source
 
 
@@ -150,6 +99,8 @@ class _Reader:
 
     def _item(self, at: int, end: int) -> int:
         # A declaration or a function; returns the token behind it.
+        if behind := self._of_bcc(at, end):
+            return behind
         found, after = self._declaration(at, end)
         for declared in found:
             if self.typedef:
@@ -158,6 +109,24 @@ class _Reader:
             elif declared.name not in self.source.maps:
                 self.source.variables[declared.name] = declared
         return after
+
+    def _of_bcc(self, at: int, end: int) -> int:
+        # A program or a table that one of BCC's macros declares; 0 where none does.
+        if not bcc_heads.begins(self.code, at):
+            return 0
+        arguments = bcc_heads.arguments(self.code, at + 1)
+        closed = self.code.ends[at + 1]
+        if self.code.text(at) in bcc_heads.TABLES:
+            types = {i: type_name(self.source, begin, after) for i, (begin, after) in enumerate(arguments)}
+            bcc_heads.add_table(self.source, at, arguments, types)
+            return self._behind(closed, end) if self.code.text(closed) == ")" else closed
+        body = closed + 1 if self.code.text(closed) == ")" else closed
+        if self.code.text(body) != "{":
+            return body
+        last = self.code.ends[body]
+        rest = tuple(self._parameters(arguments[1][0], closed)) if len(arguments) > 1 else ()
+        bcc_heads.add_program(self.source, at, arguments, rest, (body, last))
+        return last + 1 if self.code.text(last) == "}" else last
 
     def statements(self, at: int, end: int) -> Iterator[Declared]:
         # What the statements of a body declare, and the blocks inside of it that do not end before `end`.

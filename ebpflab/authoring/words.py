@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..inspectors import arguments, contexts, tracefs
 from ..inspectors.layout import vmlinux
 from ..program_types import parse_section
-from . import allowed, expressions, names
+from . import allowed, bcc_completing, bcc_words, expressions, names
 from .c_words import HEADS, KEYWORDS, MAP_SETTINGS, MEANINGS, NUMBERS
 from .members import members
 from .names import Item
@@ -15,8 +15,8 @@ from .names import Item
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from .declared import CType
     from .place import Call, Place
-    from .source import CType
 
 _MAP_TYPES, _MAP_FLAGS, _PINNING = "BPF_MAP_TYPE_", "BPF_F_", "LIBBPF_PIN_"
 _FORMATTED = "__data_loc_"
@@ -24,6 +24,8 @@ _FORMATTED = "__data_loc_"
 
 def after_member(place: Place) -> list[Item]:
     """Return the members that may follow an arrow or a dot."""
+    if table := bcc_completing.table_at(place):
+        return bcc_completing.methods(place, table)
     owner = expressions.owner(place)
     return _fields(place, owner) if owner else []
 
@@ -56,11 +58,13 @@ def words(place: Place) -> list[Item]:
     if special is not None:
         return special
     found = [*_expected(place), *_variables(place), *_functions(place)]
-    if place.function is None:
+    assert place.source is not None
+    if place.function is None and not place.source.bcc:
         found += [Item("SEC", "macro"), *(Item(head, "macro") for head in sorted(HEADS))]
-    found += [*_calls(place), *_macros(place), *_types(place), *(Item(word, "keyword") for word in KEYWORDS)]
+    found = [*found, *_calls(place), *_macros(place), *_types(place), *(Item(word, "keyword") for word in KEYWORDS)]
     prefix = place.fragment
-    found = [item for item in found if item.text.startswith(prefix)]
+    named = bcc_completing.named(place)  # a name that names a hook is not yet that of a function
+    found = [*named, *(item for item in found if item.text.startswith(prefix) and not (named and item.text == prefix))]
     if len(prefix) > 1:
         found += _constants(prefix)
     return _unique(found)[: names.MOST]
@@ -73,6 +77,8 @@ def _special(place: Place) -> list[Item] | None:
         return None
     if call.name in MAP_SETTINGS:
         return _map_setting(place, call)
+    if (of_bcc := bcc_completing.argument(place, call)) is not None:
+        return [item for item in of_bcc if item.text.startswith(prefix)]
     if call.number and (owner := expressions.path(place, call)) is not None:
         return _fields(place, owner)
     if call.name == "TP_DATA_LOC_STR" and call.number == 3:
@@ -137,7 +143,7 @@ def _expected(place: Place) -> list[Item]:
 
 def _variables(place: Place) -> list[Item]:
     found = [Item(d.name, "variable", d.text) for d in reversed(place.variables.values())]
-    if place.function and place.function.head and "ctx" not in place.variables:
+    if place.function and place.function.head in HEADS and "ctx" not in place.variables:
         found.append(Item("ctx", "variable"))
     return found
 
@@ -165,12 +171,19 @@ def _calls(place: Place) -> list[Item]:
     known = allowed.calls(sections)
     helpers = sorted(names.helper_numbers()) if known is None else known.helpers
     found = [Item(name, "helper", names.signatures().get(name, "")) for name in helpers]
+    if place.source.bcc:
+        return [item for item in found if bcc_words.has_helper(item.text)]
     return [*found, *(Item(name, "kfunc") for name in known.kfuncs)] if known else found
 
 
 def _macros(place: Place) -> list[Item]:
+    assert place.source is not None
+    of_bcc = bcc_completing.macros(place) if bcc_completing.is_wanted(place) else []
+    if place.source.bcc:
+        return of_bcc
     known = names.macros()
-    return [Item(n, "macro", known[n].parameters) for n in names.starting(names.macro_names(), place.fragment)]
+    listed = names.starting(names.macro_names(), place.fragment)
+    return [*of_bcc, *(Item(name, "macro", known[name].parameters) for name in listed)]
 
 
 def _types(place: Place) -> list[Item]:

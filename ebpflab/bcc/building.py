@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +17,16 @@ from .. import compile as compiler
 from ..cell import Cell
 from ..compile import clang, vmlinux
 from ..errors import CompileError, Diagnostic
-from . import library, maps, messages, rewriter
+from . import library, lowering, maps, messages, modules, rewriter
+from .kernel_headers import KernelHeaders
 from .rewriter import RewriteError
 from .translate import Translation, translate
 
 _KEPT_OBJECTS = 500
 # The instructions that BCC's own compiler gives out: programs were written against the verifier with these. No columns,
 # since BCC moves them. No warnings about what BCC itself writes, nor those that it does not give either.
+_CPU = "v1"
 _FLAGS = (
-    "-mcpu=v1",
     "-gno-column-info",
     *(
         f"-Wno-{name}"
@@ -68,7 +70,11 @@ class Built:
 
 
 def build(
-    cell: Cell, *, targets: Mapping[str, str] | None = None, headers: Path | None = None, keep_types: bool = False
+    cell: Cell,
+    *,
+    targets: Mapping[str, str] | None = None,
+    headers: KernelHeaders | None = None,
+    keep_types: bool = False,
 ) -> Built:
     """Compile a cell in BCC's dialect.
 
@@ -79,7 +85,7 @@ def build(
     targets
         Where to attach, by function: ``KIND:TARGET``, or a target alone.
     headers
-        A folder of real kernel headers, instead of the running kernel's types.
+        Real kernel headers, instead of the running kernel's types.
     keep_types
         Whether the types of all structs of the cell have to stay in the object.
 
@@ -107,17 +113,21 @@ def build(
         return _read(stored, cell)
     local = compiler.local_folders(cell)
     try:
-        made = rewriter.rewrite(cell.source, local=local, headers=headers)
+        made = _rewrite(cell, headers, local)
     except RewriteError as error:
         raise messages.explained(error, cell) from error.__cause__
+    module = made.tree.module if made.tree else ""
     translation = translate(cell, made, clang.CELL, wanted=wanted, keep=keep_types)
     data, said = _compile(cell, translation, made, headers, local)
     facts = {
-        "headers": made.headers,
+        "headers": str(headers or f"{made.headers} headers"),
+        "module": (module, modules.digest(module)) if module else None,
+        "foreign": headers.release if headers and headers.foreign else None,
         "targets": dict(translation.targets),
         "waiting": translation.waiting,
         "changed": sorted(translation.changed),
         "said": said,
+        "noted": messages.placed(made.log, made.text, cell),
     }
     cache.write(stored.with_suffix(".json"), json.dumps(facts).encode())
     cache.write(stored.with_suffix(".o"), data)
@@ -125,12 +135,22 @@ def build(
     return _built(data, facts, cell, cached=False)
 
 
-def _key(cell: Cell, wanted: Mapping[str, str], headers: Path | None, keep_types: bool) -> str:
+def _rewrite(cell: Cell, headers: KernelHeaders | None, local: list[Path]) -> rewriter.Rewritten:
+    if headers is None:
+        return rewriter.rewrite(cell.source, cell.cflags, local=local)
+    with tempfile.TemporaryDirectory(prefix="ebpflab-bcc-") as folder:
+        tree = headers.tree(Path(folder))
+        made = rewriter.rewrite(cell.source, [*cell.cflags, *tree.flags], local=local, headers=tree.root)
+        return replace(made, tree=tree)
+
+
+def _key(cell: Cell, wanted: Mapping[str, str], headers: KernelHeaders | None, keep_types: bool) -> str:
     return cache.key(
         cell.source,
         *compiler.local_headers(cell),
-        repr([*map(str, compiler.local_folders(cell)), sorted(wanted.items()), str(headers), keep_types]),
-        repr([*clang.base_flags(), *_FLAGS, compiler.counters_flag()]),
+        repr([*map(str, compiler.local_folders(cell)), sorted(wanted.items()), keep_types, cell.cflags]),
+        headers.identity if headers else "",
+        repr([*clang.base_flags(), _CPU, *_FLAGS, compiler.counters_flag()]),
         library.identity(library.find_libbcc()),
         clang.identity(),
         vmlinux.btf_hash(),
@@ -149,6 +169,8 @@ def _own_text() -> str:
 
 def _read(stored: Path, cell: Cell) -> Built:
     facts = json.loads(stored.with_suffix(".json").read_text())
+    if facts["module"] and modules.digest(facts["module"][0]) != facts["module"][1]:
+        raise FileNotFoundError  # another version of the module is loaded by now, and its types may differ
     data = stored.with_suffix(".o").read_bytes()
     for suffix in (".json", ".o"):
         os.utime(stored.with_suffix(suffix))
@@ -156,25 +178,35 @@ def _read(stored: Path, cell: Cell) -> Built:
 
 
 def _built(data: bytes, facts: Mapping[str, Any], cell: Cell, *, cached: bool) -> Built:
-    headers, changed = str(facts["headers"]), frozenset(facts["changed"])
-    found = messages.without_columns(clang.parse(str(facts["said"]), cell), changed)
-    warnings = tuple(d for d in found if d.severity == "warning")
-    if headers not in ("subset", "whole"):
-        warnings = (messages.foreign(headers), *warnings)
-    name = f"BCC {library.version() or ''}".strip()
-    detail = f"{name}, cached" if cached else f"{name}, {headers} headers"
+    headers, foreign = str(facts["headers"]), facts["foreign"]
+    found = messages.without_columns(clang.parse(str(facts["said"]), cell), frozenset(facts["changed"]))
+    warnings = (*messages.noted(str(facts["noted"]), cell), *(d for d in found if d.severity == "warning"))
+    if foreign is not None:
+        warnings = (messages.foreign(foreign), *warnings)
+    headers += f" with types of {facts['module'][0]}" if facts["module"] else ""
+    said = ["cached"] if cached else []
+    said += [headers] if not cached or headers.startswith("headers of") else []
+    detail = ", ".join([f"BCC {library.version() or ''}".strip(), *said])
     return Built(data, warnings, dict(facts["targets"]), tuple(facts["waiting"]), detail, cached)
 
 
 def _compile(
-    cell: Cell, translation: Translation, made: rewriter.Rewritten, headers: Path | None, local: list[Path]
+    cell: Cell, translation: Translation, made: rewriter.Rewritten, headers: KernelHeaders | None, local: list[Path]
 ) -> tuple[bytes, str]:
-    flags = [*_FLAGS, compiler.counters_flag(), f"-I{_stand_ins(made)}", *(f"-I{folder}" for folder in local)]
-    flags.append(f"-isystem{toolchain.find_libbpf_headers()}")
-    if headers is not None:
-        flags += messages.real_headers(headers)
+    flags = [
+        *_FLAGS,
+        *cell.cflags,
+        compiler.counters_flag(),
+        f"-I{_stand_ins(made)}",
+        *(f"-I{folder}" for folder in local),
+    ]
+    libbpf = f"-isystem{toolchain.find_libbpf_headers()}"
     try:
-        return clang.run(translation.text, flags, cell)
+        if headers is None:
+            return clang.run(translation.text, [f"-mcpu={_CPU}", *flags, libbpf], cell)
+        # The kernel's come first: libbpf's stand beside those of the C library.
+        flags += ["-D__KERNEL__", '-DKBUILD_MODNAME="ebpflab"', *(f"-isystem{each}" for each in headers.folders)]
+        return lowering.run(translation.text, [*flags, libbpf], _CPU, cell)
     except CompileError as error:
         shown = messages.without_columns(error.diagnostics, translation.changed)
         raise _with(error, shown) from None
@@ -190,8 +222,9 @@ def _with(error: CompileError, shown: tuple[Diagnostic, ...]) -> CompileError:
 
 def _stand_ins(made: rewriter.Rewritten) -> Path:
     # Empty files for headers of the kernel, where none are given, and BCC's own.
-    folder = cache.directory("bcc", "include" if made.tree else "own")
-    names = (*made.tree.empty, "linux/errno.h") if made.tree else ()
+    empty = made.tree.empty if made.tree else ()
+    folder = cache.directory("bcc", "include" if empty else "own")
+    names = (*empty, "linux/errno.h") if empty else ()
     for name in names:
         _put(folder / os.path.normpath(f"/{name}")[1:], b"")
     _put(folder / "bcc" / "proto.h", library.header("proto.h").encode())

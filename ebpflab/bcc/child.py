@@ -14,6 +14,7 @@ import resource
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 _PREPROCESSOR = 0x4  # DEBUG_PREPROCESSOR of bcc's src/cc/bpf_module.h: print the rewritten program
 _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_SLAVE = 0x20000, 0x1000, 0x4000, 0x80000
@@ -22,7 +23,7 @@ _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_SLAVE = 0x20000, 0x1000, 0x4000, 0x80000
 def main() -> None:
     answers, folder = os.fdopen(os.dup(1), "w"), Path.cwd().parent
     os.dup2(2, 1)  # BCC prints to both
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(resource.RLIMIT_CORE, 0)
     _shorten(sys.argv[2])
     try:
         library = _load(sys.argv[1])
@@ -37,6 +38,12 @@ def main() -> None:
     else:  # the parent is gone, and cannot take away the folder that it made
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)  # the module is the kernel's to tidy up: nothing of BCC's own clean-up can go wrong
+
+
+def _limit(limit: int, value: int) -> None:
+    _, highest = resource.getrlimit(limit)
+    value = value if highest == resource.RLIM_INFINITY else min(value, highest)
+    resource.setrlimit(limit, (value, value))
 
 
 def _shorten(symbols: str) -> None:
@@ -74,10 +81,12 @@ def _declare(library: ct.CDLL, name: str, result: object, *arguments: object) ->
     function.restype, function.argtypes = result, list(arguments)
 
 
-def _rewrite(library: ct.CDLL, asked: dict[str, object]) -> dict[str, object] | None:
+def _rewrite(library: ct.CDLL, asked: dict[str, Any]) -> dict[str, object] | None:
+    # The parent stops a child that is late; should it be gone by then, the time of the processor ends it.
+    _limit(resource.RLIMIT_AS, asked["memory"])
+    _limit(resource.RLIMIT_CPU, asked["seconds"])
     os.environ["BCC_KERNEL_SOURCE"] = str(asked["source"])
-    given = asked["flags"]
-    flags = [flag.encode("utf-8", "surrogateescape") for flag in given] if isinstance(given, list) else []
+    flags = [flag.encode("utf-8", "surrogateescape") for flag in asked["flags"]]
     source = str(asked["text"]).encode("utf-8", "surrogateescape")
     array = (ct.c_char_p * len(flags))(*flags)
     module = library.bpf_module_create_c_from_string(source, _PREPROCESSOR, array, len(flags), True, None)

@@ -12,6 +12,7 @@ import re
 import sqlite3
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,9 +21,9 @@ from ..btf import Btf, Kind, Type
 from ..compile import vmlinux
 from ..errors import KernelSupportError
 from ..toolchain import find_clang
-from . import compat
+from . import compat, modules
 
-_KEPT = 16  # files: the declarations of eight kernels, and what else is kept of each
+_KEPT = 64  # files: the declarations of kernels and modules, and what else is kept of each
 _LONGEST = 1000  # links from a member to a type with a name
 _FLAGS = ("-fms-extensions", "-Wno-microsoft-anon-tag", "-Wno-visibility", "-ferror-limit=5")
 _SCHEMA = """
@@ -42,17 +43,34 @@ _RECORDS = (Kind.STRUCT, Kind.UNION)
 _DECLARED = (*_RECORDS, Kind.ENUM, Kind.ENUM64, Kind.TYPEDEF)
 
 
+_making = threading.Lock()
+
+
+def database(module: str = "") -> sqlite3.Connection:
+    # The types of the kernel, and of a module. One thread makes it, and those that come meanwhile wait.
+    with _making:
+        return _database(_path(module), module)
+
+
 @functools.cache
-def database() -> sqlite3.Connection:
+def _database(path: Path, module: str) -> sqlite3.Connection:
     # Tables: block, the declarations in an order that compiles; name, what each declares ("struct file" for a tag,
     # "u32" for a typedef or an enumerator); need and pointer, what it takes by value and what its members point at;
     # macro, the macros that stand for what other kernels had. Raises KernelSupportError.
-    path = _path()
     if not path.exists():
-        _build(path, Btf.parse(vmlinux.KERNEL_BTF.read_bytes()))
+        _build(path, modules.btf(module))
         cache.trim(path.parent, _KEPT)
     # The cache never changes once written; "immutable" spares every lock.
     return sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+
+
+def _forked() -> None:
+    # A thread that a forked process does not have may have held it.
+    global _making
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def identity() -> str:
@@ -62,13 +80,19 @@ def identity() -> str:
     return f"{vmlinux.btf_hash()}-{cache.key(*(source.read_bytes() for source in sources))[:8]}"
 
 
+@functools.cache
+def _identity() -> str:
+    return identity()
+
+
 def is_ready() -> bool:
     # Whether this kernel's declarations have been made before; making them takes some seconds.
     return _path().exists()
 
 
-def _path() -> Path:
-    return cache.directory("bcc") / f"{identity()}.sqlite"
+def _path(module: str = "") -> Path:
+    own = f"-{module}-{modules.digest(module)}" if module else ""
+    return cache.directory("bcc") / f"{_identity()}{own}.sqlite"
 
 
 def _build(path: Path, btf: Btf) -> None:

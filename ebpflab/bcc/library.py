@@ -7,16 +7,14 @@ here: the library runs in a child process.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
-import os
 import re
 from pathlib import Path
 
 from .. import toolchain
 from ..errors import ToolMissingError
 
-_NAME = "libbcc.so.0"
-_OVERRIDE = "EBPFLAB_LIBBCC"
 # A line that only this header has; each is stored as one C string.
 _MARKS = {
     "bpf.h": b"#define _UAPI__LINUX_BPF_H__",
@@ -41,18 +39,11 @@ def find_libbcc() -> Path:
     >>> find_libbcc().name
     'libbcc.so.0'
     """
-    if override := os.environ.get(_OVERRIDE):
-        if not os.access(override, os.R_OK):
-            what = f"{_OVERRIDE} names {override}, and there is no such file to read"
-            raise ToolMissingError(what, hint=f"correct {_OVERRIDE}, or unset it to let ebpflab look for {_NAME}")
-        return Path(override)
-    found = next((f / _NAME for f in toolchain.library_folders() if os.access(f / _NAME, os.R_OK)), None)
-    if found is None:
-        wrong = wrong_package()
-        what = f"{_NAME} was not found; it rewrites the cells of BCC's dialect"
-        details = (f"the package bcc in {wrong} is another project of that name, from PyPI",) if wrong else ()
-        raise ToolMissingError(what, hint=toolchain.install_hint(["libbcc"]), details=details)
-    return found
+    try:
+        return toolchain.find_libbcc()
+    except ToolMissingError as error:
+        error.details = (*error.details, *([said] if (said := wrong_package()) else []))
+        raise
 
 
 def version(library: Path | None = None) -> str | None:
@@ -66,14 +57,27 @@ def version(library: Path | None = None) -> str | None:
     return (library or find_libbcc()).resolve().name.partition(".so.")[2] or None
 
 
-def wrong_package() -> Path | None:
-    """Return the folder of an importable ``bcc`` that is not the BPF Compiler Collection, or None."""
+def wrong_package() -> str:
+    """Return a sentence about an importable ``bcc`` that is not the BPF Compiler Collection; "" if there is none.
+
+    Examples
+    --------
+    >>> wrong_package()
+    ''
+    """
     try:
         spec = importlib.util.find_spec("bcc")
     except ValueError:  # a module made by hand, with no spec, stands in sys.modules
-        return None
+        return ""
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec else []
-    return next((folder for folder in folders if not (folder / "libbcc.py").is_file()), None)
+    wrong = next((folder for folder in folders if not (folder / "libbcc.py").is_file()), None)
+    if wrong is None:
+        return ""
+    try:
+        found = f"bcc {importlib.metadata.version('bcc')}"
+    except importlib.metadata.PackageNotFoundError:
+        found = "bcc"
+    return f"the package {found} in {wrong} is another project of that name, from PyPI; nothing here needs it"
 
 
 def header(name: str, library: Path | None = None) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -19,6 +20,14 @@ _LARGEST_GAP = 250_000  # pairs of lines
 def align(source: str, rewritten: str) -> list[int]:
     """Return for each line of the rewritten program the line of the source, both counted from 1."""
     old, new = source.split("\n"), rewritten.split("\n")
+    # The end is alike as a rule, and cheap to find; of many equal lines the matcher compares each with each.
+    pairs = zip(reversed(old), reversed(new), strict=False)
+    alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+    end = len(old) - max(alike - 1, 0)  # what was inserted before it belongs to its first line
+    return [*_matched(old[:end], new[: len(new) - len(old) + end]), *range(end + 1, len(old) + 1)]
+
+
+def _matched(old: Sequence[str], new: Sequence[str]) -> list[int]:
     found = [0] * len(new)
     at_old = at_new = 0
     for block in difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks():

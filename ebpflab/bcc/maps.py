@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ..cell import Cell
 from ..errors import CellError
+from . import slots
 from .rewriter import Table
 
 _TYPES_HELD = "ebpflab_types_of_"
@@ -28,6 +29,7 @@ _PINNED = re.compile(
     r'\bBPF_(?:TABLE|QUEUESTACK)_PINNED\w*\s*\(|\bBPF_(?:F_)?TABLE\s*\(\s*"\w+:[^"\n]*"|\bBPF_XSKMAP\s*\([^;)"]*"'
 )
 _EXTERN = re.compile(r'\bBPF_(?:F_)?TABLE\s*\(\s*"extern"')
+_COUNTERS = r'\bBPF_PERF_ARRAY\s*\(\s*{name}\b|\bBPF_(?:F_)?TABLE\w*\s*\(\s*"perf_array"[^;]*,\s*{name}\s*,'
 _FD = re.compile(r"(\(void \*\)\s*)?bpf_pseudo_fd\(1, -(\d+)\)")
 
 
@@ -60,14 +62,18 @@ def definitions(tables: Sequence[Table], text: str, records: Mapping[str, str]) 
     tables
         The tables, as BCC describes them.
     text
-        The program, which says which map a map of maps holds.
+        The program, which says which map a map of maps holds, and which tables are histograms.
     records
         The C type of the records of each ring or perf buffer, where it is known.
     """
     inner = {table.name: _inner(table, text) for table in tables if table.type in _OF_MAPS}
+    histograms = slots.types(tables, text)
     lines = []
     for table in tables:
-        members = [f"__uint(type, {table.type})", *_sizes(table), *_kept(table, records.get(table.name), text)]
+        value = records.get(table.name) if table.type in BUFFERS else histograms.get(table.name)
+        if re.search(_COUNTERS.format(name=re.escape(table.name)), text):
+            value = "struct bpf_perf_event_value"  # what makes it no buffer: see ebpflab/perf_counters.py
+        members = [f"__uint(type, {table.type})", *_sizes(table), *_kept(table, value)]
         if table.name in inner:
             members.append(f"__array(values, typeof({inner[table.name]}))")
         body = " ".join(f"{member};" for member in members)
@@ -81,16 +87,14 @@ def _sizes(table: Table) -> list[str]:
     return [*entries, *([f"__uint(map_flags, {table.flags})"] if table.flags else [])]
 
 
-def _kept(table: Table, record: str | None, text: str) -> list[str]:
+def _kept(table: Table, value: str | None) -> list[str]:
     if table.type in BUFFERS:
-        return [f"__type(value, {record})"] if record else []
+        return [f"__type(value, {value})"] if value else []
     types = f"{_TYPES_HELD}{table.name}"
     if table.type in _OF_MAPS:
         return [f"__type(key, typeof({types}.key))"]
     key = [] if table.type in _NO_KEY else [f"__type(key, typeof({types}.key))"]
-    # Where a program counts in powers of two, its histograms are shown as such.
-    slots = "bpf_log2l(" in text and re.search(rf"\bBPF_HISTOGRAM\s*\(\s*{re.escape(table.name)}\b", text)
-    return [*key, "__type(value, bcc_log2_t)" if slots else f"__type(value, typeof({types}.leaf))"]
+    return [*key, f"__type(value, {value or f'typeof({types}.leaf)'})"]
 
 
 def _inner(table: Table, text: str) -> str:

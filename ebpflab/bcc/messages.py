@@ -2,41 +2,70 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from .. import diagnostics
 from ..cell import Cell
 from ..errors import CompileError, Diagnostic
-from . import lines
+from . import lines, wording
 from .rewriter import RewriteError
 
 _FILE = "/virtual/main.c"
 _NAME = "cell"
-_FRAME = re.compile(rf"{re.escape(_FILE)}:(\d+):(\d+): ")
+_PLACE = re.compile(rf"{re.escape(_FILE)}:(\d+)")
+# The code generator puts the place behind the word, and the function's type before what it has to say.
+_GENERATED = re.compile(rf"^error: ({re.escape(_FILE)}:\d+:\d+): in function (\w+) .*?\): ", re.MULTILINE)
+# The struct of a tracepoint, which BCC inserts before the probe that names it.
+_STRUCT = re.compile(r"struct tracepoint__(\w+) \{\n\tu64 __do_not_use__;\n(?:\t[^\n]*\n)*\};\n")
+_PROBE = re.compile(r"\bTRACEPOINT_PROBE\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)|\btracepoint__(\w+)")
 
 
 def explained(error: RewriteError, cell: Cell) -> RewriteError:
     """Return the error with the cell's lines: the same frame as that of any other message of a compiler."""
-    first = error.log[: len(error.log) - error.generated]
-    found = diagnostics.parse(first.replace(_FILE, _NAME), cell.source, _NAME)
-    if error.generated and not any("error" in d.severity for d in found):
+    first = placed(error.log[: len(error.log) - error.generated], error.rewritten, cell)
+    said = diagnostics.parse(first, cell.source, _NAME)
+    if error.generated and not any("error" in d.severity for d in said):
         numbers = lines.align(cell.source, error.rewritten)
         changed = lines.changed(cell.source, error.rewritten, numbers)
-        log = error.log[len(error.log) - error.generated :]
-        log = _FRAME.sub(lambda match: f"{_NAME}:{_at(numbers, int(match[1]))}:{match[2]}: ", log)
-        found = without_columns(diagnostics.parse(log, cell.source, _NAME), changed)
+        log = _GENERATED.sub(r"\1: error: in function \2: ", error.log[len(error.log) - error.generated :])
+        log = _located(log, numbers)
+        said = without_columns(diagnostics.parse(log, cell.source, _NAME), changed)
+    found = wording.reworded(said)
     if not any("error" in d.severity for d in found):
         return error
     summary = diagnostics.summarise(found)
+    main = next(d for d in found if "error" in d.severity)
+    before = next(d for d in said if "error" in d.severity)
     better = RewriteError(
-        summary.what, log=error.log, where=summary.where, hint=own(summary), details=summary.details, diagnostics=found
+        summary.what,
+        log=error.log,
+        where=summary.where,
+        hint=wording.hint(before.message, main, cell.code) or own(summary),
+        details=summary.details,
+        diagnostics=found,
     )
     better.rewritten, better.generated = error.rewritten, error.generated
     return better
+
+
+def placed(log: str, rewritten: str, cell: Cell) -> str:
+    """Return what the compiler said of the cell with the cell's lines, where BCC had inserted the tracepoints'."""
+    sizes = {match[1]: match[0].count("\n") for match in _STRUCT.finditer(rewritten)}
+    inserted: dict[int, int] = {}
+    for match in _PROBE.finditer(cell.code):
+        line = cell.line_of(match.start()).line
+        inserted[line] = inserted.get(line, 0) + sizes.pop(match[3] or f"{match[1]}__{match[2]}", 0)
+    count = cell.source.count("\n") + 1
+    return _located(log, [line for line in range(1, count + 1) for _ in range(inserted.get(line, 0) + 1)])
+
+
+def noted(said: str, cell: Cell) -> tuple[Diagnostic, ...]:
+    """Return the warnings of BCC's compiler that ours cannot give, since BCC has changed the text before."""
+    found = wording.reworded(diagnostics.parse(said, cell.source, _NAME))
+    return tuple(d for d in found if wording.worth_telling(d))
 
 
 def own(error: CompileError) -> str | None:
@@ -44,8 +73,12 @@ def own(error: CompileError) -> str | None:
     return None if error.hint and "--engine bcc" in error.hint else error.hint
 
 
-def _at(numbers: list[int], line: int) -> int:
-    return numbers[line - 1] if 0 < line <= len(numbers) else line
+def _located(log: str, numbers: list[int]) -> str:
+    def place(match: re.Match[str]) -> str:
+        line = int(match[1])
+        return f"{_NAME}:{numbers[line - 1] if 0 < line <= len(numbers) else line}"
+
+    return _PLACE.sub(place, log)
 
 
 def without_columns(found: Iterable[Diagnostic], changed: frozenset[int]) -> tuple[Diagnostic, ...]:
@@ -58,20 +91,11 @@ def without_columns(found: Iterable[Diagnostic], changed: frozenset[int]) -> tup
     )
 
 
-def foreign(headers: str) -> Diagnostic:
-    """Return the warning that real headers were used."""
+def foreign(release: str) -> Diagnostic:
+    """Return the warning that the headers of another kernel were used, whose ``uname -r`` this is."""
     return Diagnostic(
         "warning",
-        f"compiled with the kernel headers of {headers}: where they are not exactly the running kernel's, "
-        "members are read at wrong places and nothing says so; leave out --headers to use the kernel's own types",
+        f"compiled with the headers of {release or 'an unnamed kernel'}, and {os.uname().release} is running: where a "
+        "struct differs, its fields are read at wrong offsets, which gives wrong values and no error; leave out "
+        "--headers to use the running kernel's own types",
     )
-
-
-def real_headers(folder: Path) -> list[str]:
-    """Return the options for clang to read a tree of real kernel headers, as BCC reads them."""
-    arch = {"x86_64": "x86", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    below = (
-        f"arch/{arch}/include", f"arch/{arch}/include/generated", "include", f"arch/{arch}/include/uapi",
-        f"arch/{arch}/include/generated/uapi", "include/uapi", "include/generated/uapi",
-    )  # fmt: skip
-    return ["-D__KERNEL__", '-DKBUILD_MODNAME="ebpflab"', "-fno-pic", *(f"-I{folder / name}" for name in below)]

@@ -20,6 +20,7 @@ from . import library, process, tree
 from .tree import Tree
 
 _TIMEOUT = 120.0  # seconds; the slowest of BCC's own tools takes 2 on an idle machine
+_MEMORY = 2 << 30  # bytes of address space; the largest of BCC's own tools take a tenth of it
 _SHOWN = 5  # errors in a message; the log has all
 # An implicit function would become a call that nothing resolves. The other two: since 7.x, the kernel's structs have
 # others with a tag as anonymous members, and real headers show it.
@@ -29,10 +30,14 @@ _START = re.compile(
     rb"(?:#if !defined\(CONFIG_CC_STACKPROTECTOR\)\n(?:[^\n]*\n)*?#endif\n#endif\n)?",
     re.MULTILINE,
 )
+_LINE = re.compile(r"(/virtual/main\.c:)(\d+)")
 _END = b"\n#include <bcc/footer.h>"
 _CHATTER = re.compile(
     rb"^(?:Running from kernel directory at: |clang -cc1 |\d+ (?:warning|error)s? (?:and|generated)).*\n", re.MULTILINE
 )
+# What LLVM and the C++ library say when they get no more memory: the child has a limit.
+_EXHAUSTED = re.compile(r"out of memory|std::bad_alloc|Allocation failed|Resource limit \(heap\)", re.IGNORECASE)
+_LARGE = "a macro that grows with each use, an #include of itself or a loop that is unrolled may be the cause"
 _FORBIDDEN = re.compile(r"could not open bpf map: .*Operation not permitted")
 # Words of an error that a type missing from the program's part of the kernel's types can cause.
 _MISSING = re.compile(r"incomplete|undeclared|unknown type|no member|undefined|not complete|forward declaration")
@@ -119,7 +124,7 @@ def rewrite(
     >>> rewrite("BPF_HASH(counts, u32); int f(void *ctx) { return 0; }").functions
     ('f',)
     """
-    program = Cell(text)
+    program = Cell(text, cflags=tuple(cflags))
     if headers is not None:
         return _run(text, (*_FLAGS, *cflags, *(f"-I{folder}" for folder in local)), headers, str(headers))
     try:
@@ -139,7 +144,13 @@ def _with_tree(program: Cell, cflags: Sequence[str], local: Sequence[Path], *, w
 
 
 def _run(text: str, flags: Sequence[str], source: Path, headers: str) -> Rewritten:
-    question = {"text": text, "flags": list(flags), "source": str(source.absolute())}
+    question = {
+        "text": text,
+        "flags": list(flags),
+        "source": str(source.absolute()),
+        "memory": _MEMORY,
+        "seconds": int(2 * _TIMEOUT) + 1,
+    }
     path = library.find_libbcc()
     outcome = process.ask(path, question, _TIMEOUT)
     rewritten, log, generated = _taken_apart(outcome.printed)
@@ -159,7 +170,9 @@ def _taken_apart(printed: bytes) -> tuple[str, str, int]:
     start, end = _START.search(printed), printed.rfind(_END)
     if start is None or end < start.end():
         return "", _said(printed), 0
+    before = start[0].count(b"\n")  # which the code generator counts as lines of the program
     behind = _said(printed[end + len(_END) :].partition(b"\n")[2])
+    behind = _LINE.sub(lambda match: f"{match[1]}{int(match[2]) - before}", behind)
     log = "\n".join(filter(None, (_said(printed[: start.start()]), behind)))
     return printed[start.end() : end].decode("utf-8", "surrogateescape"), log, len(behind)
 
@@ -175,7 +188,11 @@ def _refused(outcome: process.Outcome, log: str) -> EbpflabError:
         what = "the kernel does not let this process make maps, and BCC makes those of a program while it compiles"
         return PrivilegeError(what, cause="CAP_BPF", hint=hint, details=last)
     if outcome.late:
-        return RewriteError(f"BCC did not come to an end within {_TIMEOUT:.0f} s", log=log, details=last)
+        what = f"BCC did not come to an end within {_TIMEOUT:.0f} s"
+        return RewriteError(what, log=log, details=last, hint=_LARGE)
+    if _EXHAUSTED.search(log) and (outcome.signal or outcome.answer is None):
+        what = f"BCC's compiler needs more memory for this cell than the {_MEMORY >> 20} MiB that it gets"
+        return RewriteError(what, log=log, details=last, hint=_LARGE)
     if outcome.signal:
         name = signal.Signals(outcome.signal).name
         return RewriteError(f"BCC's compiler crashed ({name}), in a process of its own", log=log, details=last)

@@ -18,23 +18,26 @@ def tags(text: str, *, pointers: bool = True) -> set[str]:
     return {f"{m[1]} {m[2]}" for m in _TAG.finditer(text) if pointers or not m[3]}
 
 
-def known(words: Iterable[str]) -> set[str]:
-    # The words that are typedefs or enumerators of the kernel, and its tags among "struct x" and the like.
-    return set(_blocks(words))
+def known(words: Iterable[str], module: str = "") -> set[str]:
+    # The words that are typedefs or enumerators of the kernel, and its tags among "struct x" and the like; here and
+    # below, with those of a module.
+    return set(_blocks(words, module))
 
 
-def types(roots: Iterable[str], members: set[str], defined: frozenset[str], declared: Iterable[str]) -> str:
+def types(
+    roots: Iterable[str], members: set[str], defined: frozenset[str], declared: Iterable[str], module: str = ""
+) -> str:
     # `roots`: tags ("struct file") and words; `members`: names of members that may be followed through a pointer.
     # `defined`: what the program defines itself; the kernel's get the name NAME___kern. `declared`: tags to declare.
     wanted = (root for root in roots if root.rpartition(" ")[2] not in defined)
-    chosen = _close(set(_blocks(wanted).values()), members)
+    chosen = _close(set(_blocks(wanted, module).values()), members, module)
     marks = ",".join("?" * len(chosen))
-    rows = declarations.database().execute(f"SELECT text FROM block WHERE id IN ({marks}) ORDER BY id", sorted(chosen))  # noqa: S608 - marks only
-    return _text(rows, defined, declared)
+    asked = f"SELECT text FROM block WHERE id IN ({marks}) ORDER BY id"  # noqa: S608 - marks only
+    return _text(declarations.database(module).execute(asked, sorted(chosen)), defined, declared)
 
 
-def all_types(defined: frozenset[str], declared: Iterable[str]) -> str:
-    return _text(declarations.database().execute("SELECT text FROM block ORDER BY id"), defined, declared)
+def all_types(defined: frozenset[str], declared: Iterable[str], module: str = "") -> str:
+    return _text(declarations.database(module).execute("SELECT text FROM block ORDER BY id"), defined, declared)
 
 
 def compatible() -> Mapping[str, str]:
@@ -47,18 +50,19 @@ def _text(rows: Iterable[tuple[str]], defined: frozenset[str], declared: Iterabl
     return vmlinux.rename(text, defined) if defined else text
 
 
-def _blocks(words: Iterable[str]) -> dict[str, int]:
+def _blocks(words: Iterable[str], module: str = "") -> dict[str, int]:
     asked = sorted(set(words))
     found: dict[str, int] = {}
     for start in range(0, len(asked), _MOST):
         part = asked[start : start + _MOST]
         marks = ",".join("?" * len(part))
-        found.update(declarations.database().execute(f"SELECT word, block FROM name WHERE word IN ({marks})", part))  # noqa: S608
+        query = f"SELECT word, block FROM name WHERE word IN ({marks})"  # noqa: S608 - marks only
+        found.update(declarations.database(module).execute(query, part))
     return found
 
 
-def _close(queue: set[int], members: set[str]) -> set[int]:
-    db = declarations.database()
+def _close(queue: set[int], members: set[str], module: str) -> set[int]:
+    db = declarations.database(module)
     chosen: set[int] = set()
     while queue:
         block = queue.pop()

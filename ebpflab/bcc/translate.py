@@ -63,7 +63,8 @@ def translate(
     numbers = lines.align(cell.source, made.text)
     program = lines.numbered(made.text, numbers, name)
     program = maps.addressed(program, tables)
-    program, usdt = _USDT.subn(r"ebpflab_usdt_arg(\1, ", program)
+    program, read = _USDT.subn(r"ebpflab_usdt_arg(\1, ", program)
+    usdt = read > 0 or any(each.section == "usdt" for each in hooks.values())
     program = _SECTION.sub(lambda match: f'SEC("{hooks[match[1]].section}")', program)
     tree = made.tree
     before, after = (tree.before, tree.after) if tree else ("#include <linux/kconfig.h>\n", "")
@@ -71,7 +72,7 @@ def translate(
         [
             f'#line 1 "kernel"\n#define __BPF_TRACING__\n{before}',
             f'#line 1 "bcc"\n{library.header("bpf_workaround.h")}{maps.helpers(library.header("helpers.h"))}',
-            f'#line 1 "prelude"\n{_prelude(usdt > 0)}{after}',
+            f'#line 1 "prelude"\n{_prelude(usdt)}{after}',
             f'#line 1 "maps"\n{maps.definitions(tables, cell.code, records)}',
             f'#line 1 "{name}"\n{program}',
             f'#line 1 "ebpflab"\n{_kept(cell) if keep or open_types else ""}{_license(made.license)}',

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import cflags
 from ..cell import Cell, without_comments
 from ..compile import macros as uapi
 from ..inspectors.tracefs import tracefs_root
-from . import library, macros, subset
+from . import library, macros, modules, subset
 
 # What BCC's own headers include.
 _ALWAYS = (
@@ -44,10 +45,13 @@ _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 _FUNCTION = re.compile(r"\b(\w+)\s*\([^;{}()]*(?:\([^()]*\)[^;{}()]*)*\)\s*\{")
 _TRACEPOINT = re.compile(r"\bTRACEPOINT_PROBE\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)|\btracepoint__(\w+)")
 _FIELD = re.compile(r"^\s*field:([^;]*?)(\w+)(?:\[[^;]*)?;", re.MULTILINE)
+_MODULE = re.compile(r"\bMODULE_K(?:RET)?FUNC_PROBE\s*\(\s*(\w+)|\bk(?:ret)?func__(\w+?)__")
+_MADE = re.compile(r" (?:tracepoint__|bpf_iter__)")  # tags that BCC makes
 _ITERATOR = re.compile(r"\bBPF_ITER\s*\(\s*(\w+)")
 # What BCC's rewriter puts into a program: its own calls, and the integers of tracepoints.
 _INTEGERS = ("u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "bool", "size_t")
 _OWN_WORDS = frozenset({"BPF_ANY", "BPF_NOEXIST", "BPF_EXIST", "BPF_F_CURRENT_CPU", "struct pt_regs", *_INTEGERS})
+_COUNTER = "struct bpf_perf_event_value"  # what our definition of a BPF_PERF_ARRAY names
 _HEAD = """#ifndef EBPFLAB_KCONFIG_H
 #define EBPFLAB_KCONFIG_H
 #define _UAPI__LINUX_BPF_H__
@@ -66,7 +70,7 @@ class Tree:
 
     ``root`` is what ``BCC_KERNEL_SOURCE`` has to name, and ``flags`` what BCC's clang needs in addition. For another
     compiler: the program stands behind the text ``before``, BCC's own headers and the text ``after``, and the headers
-    ``empty`` have nothing in them.
+    ``empty`` have nothing in them. ``module`` is the kernel module that has types of the program, if one has.
     """
 
     root: Path
@@ -74,6 +78,7 @@ class Tree:
     before: str
     after: str
     empty: tuple[str, ...]
+    module: str = ""
 
 
 def write(root: Path, program: Cell, *, local: Sequence[Path] = (), whole: bool = False) -> Tree:
@@ -112,7 +117,7 @@ def write(root: Path, program: Cell, *, local: Sequence[Path] = (), whole: bool 
     _put(include / "linux" / "kconfig.h", before)
     _put(root / "after.h", used.after)
     flags = ("-include", str(root / "after.h"), *(f"-I{folder}" for folder in local))
-    return Tree(root, flags, before, used.after, tuple(empty))
+    return Tree(root, flags, before, used.after, tuple(empty), used.module)
 
 
 def _is_kernel(name: str, local: Sequence[Path]) -> bool:
@@ -127,7 +132,7 @@ def _put(path: Path, text: str) -> None:
 
 def _sources(program: Cell, local: Sequence[Path]) -> tuple[list[str], set[str]]:
     # The program and its own headers, without comments, and the names of all that they include.
-    texts, names = [program.code], set(program.includes)
+    texts, names = [program.code, cflags.defines(program.cflags)], set(program.includes)
     queue = [(name, list(local)) for name in program.includes]
     seen: set[Path] = set()
     while queue:
@@ -161,6 +166,7 @@ class _Used:
         self._words = macros.words(self._text)
         # A name that BCC's headers go on using has to stay the kernel's.
         self.defined = Cell(self._text).defined - fixed
+        self.module = self._module_of_types()
         own = {*self.defined, *_FUNCTION.findall(self._text), *({*_MACRO.findall(self._text)} - fixed)}
         functions = macros.functions(self._words, own)
         compatible = subset.compatible()
@@ -171,9 +177,16 @@ class _Used:
         self._fields = _formats(self._text)
         self._macros = self._defines(fixed, own, {k: v for k, v in compatible.items() if k not in lower})
 
+    def _module_of_types(self) -> str:
+        # One is looked for where the program names a tag that neither it nor the kernel has.
+        tags = {tag for tag in subset.tags(self._text) if tag.partition(" ")[2] not in self.defined}
+        tags = {tag for tag in tags if not _MADE.search(tag)}
+        named = {first or second for first, second in _MODULE.findall(self._text)}
+        return modules.module_for(tags - subset.known(tags), named)
+
     def _defines(self, fixed: frozenset[str], own: set[str], compatible: dict[str, str]) -> str:
         everything = self._words | fixed
-        taken = own | subset.known(everything)
+        taken = own | subset.known(everything, self.module)
         found = "".join([*macros.calls(self._words), *macros.defines(everything, taken, compatible)])
         usual = uapi.subset(everything | macros.words(found), taken, [found])
         self._words |= macros.words(found)
@@ -182,17 +195,20 @@ class _Used:
     def before(self, whole: bool) -> str:
         head = _HEAD.format(version=_version())
         options, others = _split(self._macros)
-        text = subset.all_types(self.defined, self._carried.declared) if whole else self._types()
+        declared = self._carried.declared
+        text = subset.all_types(self.defined, declared, self.module) if whole else self._types()
         return f"{head}{options}\n{text}\n{others}#endif\n"
 
     def _types(self) -> str:
         used = macros.reached(self._carried.macros, self._words)
         texts = "\n".join([self._text, self.after, self._macros, *used])
         roots = {*_OWN_WORDS, *self._words, *self._carried.roots, *subset.tags(texts)}
+        if "BPF_PERF_ARRAY" in self._words:
+            roots.add(_COUNTER)
         roots |= {f"struct bpf_iter__{name}" for name in _ITERATOR.findall(self._text)}
         for spelled, field in self._fields:
             roots |= macros.words(spelled) | subset.tags(spelled, pointers=field in self._words)
-        return subset.types(roots, self._words, self.defined, self._carried.declared)
+        return subset.types(roots, self._words, self.defined, self._carried.declared, self.module)
 
 
 def _split(text: str) -> tuple[str, str]:

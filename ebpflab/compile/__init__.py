@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import cache, toolchain
+from .. import cache, cflags, toolchain
 from ..cell import Cell, without_comments
 from ..errors import CompileError, Diagnostic
 from . import clang, macros, vmlinux
@@ -163,7 +163,7 @@ def kept_types(cell: Cell, *, always: bool = False) -> list[str]:
 def _with_vmlinux(
     text: str, flags: list[str], cell: Cell, headers: Sequence[str], btf: Path | None
 ) -> tuple[str, tuple[bytes, str]]:
-    words = set(cell.words) | _BASE_WORDS
+    words = {*cell.words, *_BASE_WORDS, *_option_words(cell)}
     extra = [toolchain.find_libbpf_headers() / name for name in cell.includes if not _SELF_SUFFICIENT.search(name)]
     for header in [*headers, *(path.read_text() for path in extra if path.is_file())]:
         words.update(re.findall(r"[A-Za-z_]\w*", without_comments(header)))
@@ -189,7 +189,13 @@ def _translation_unit(cell: Cell, contexts: str, keep_types: Sequence[str], head
     # A cell with the text of a header that stands in for vmlinux.h (bindings) defines its types itself.
     back += "#undef __VMLINUX_H__\n" if "__VMLINUX_H__" in cell.words else ""
     licence = "" if cell.licensed else 'char ebpflab_license[] SEC("license") = "GPL";\n'
-    names = "" if cell.headers == "uapi" else macros.subset(cell.words, cell.defined, [cell.code, *headers])
+    names = (
+        ""
+        if cell.headers == "uapi"
+        else macros.subset(
+            {*cell.words, *_option_words(cell)}, cell.defined, [cell.code, cflags.defines(cell.cflags), *headers]
+        )
+    )
     return (
         f'{aside}#include "{_INCLUDES / "ebpflab.h"}"\n{back}#line 1 "macros"\n{names}\n'
         f'#line 1 "contexts"\n{contexts}\n'
@@ -198,7 +204,7 @@ def _translation_unit(cell: Cell, contexts: str, keep_types: Sequence[str], head
 
 
 def _flags(cell: Cell, cpus: int) -> list[str]:
-    flags = [f"-I{folder}" for folder in local_folders(cell)]
+    flags = [*cell.cflags, *(f"-I{folder}" for folder in local_folders(cell))]
     flags += [f"-isystem{toolchain.find_libbpf_headers()}", counters_flag(cpus)]
     if cell.headers == "uapi":
         flags += ["-DEBPFLAB_UAPI", *(f"-isystem{folder}" for folder in toolchain.find_uapi_headers())]
@@ -208,7 +214,11 @@ def _flags(cell: Cell, cpus: int) -> list[str]:
 
 
 def local_folders(cell: Cell) -> list[Path]:
-    return [*([cell.path.resolve().parent] if cell.path else []), Path.cwd()]
+    return [*cflags.folders(cell.cflags), *([cell.path.resolve().parent] if cell.path else []), Path.cwd()]
+
+
+def _option_words(cell: Cell) -> list[str]:
+    return re.findall(r"[A-Za-z_]\w*", cflags.defines(cell.cflags))
 
 
 def counters_flag(cpus: int | None = None) -> str:

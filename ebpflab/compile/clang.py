@@ -66,10 +66,11 @@ def run(text: str, flags: list[str], cell: Cell, vmlinux: str | None = None) -> 
 
 
 @functools.cache
-def _helpers() -> tuple[str, ...]:
-    # The helper functions that the installed headers declare, to offer instead of a misspelt one.
+def _helpers() -> dict[str, str]:
+    # The helper functions that the installed headers declare, with their prototypes.
     text = (toolchain.find_libbpf_headers() / "bpf" / "bpf_helper_defs.h").read_text()
-    return tuple(re.findall(r"\(\*\s*(?:const\s+)?(bpf_\w+)\)\(", text))
+    found = re.findall(r"^static\s+([\w\s]+\*?)\(\*\s*(?:const\s+)?(bpf_\w+)\)(\([^;=]*\))\s*=", text, re.MULTILINE)
+    return {name: f"{returns}{name}{parameters}" for returns, name, parameters in found}
 
 
 def parse(messages: str, cell: Cell) -> tuple[Diagnostic, ...]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from .. import verifier
 from ..errors import AttachError, EbpflabError, KernelSupportError, LoadError, PrivilegeError, VerifierError
-from ..inspectors import facilities, kernel, search
+from ..inspectors import facilities, map_refusals, privileges, search
 from ..program_types import Section, Target, parse_section
+from .base import MapInfo
 
 _DENIED = (errnos.EPERM, errnos.EACCES)
 # What libbpf says and then goes on, as of every ring buffer with a record type, and logs that are shown elsewhere.
@@ -31,8 +32,12 @@ _LOAD_HINTS = (
     (r"not a proper ELF|not an ELF|BPF object format", "give C text, or an object file made by clang -target bpf -g"),
 )
 _LOAD_HINTS_BY_NUMBER = {
-    errnos.ENOMEM: "the maps do not fit into memory: lower max_entries",
-    errnos.E2BIG: "the program or a map is larger than this kernel allows",
+    errnos.ENOMEM: "the kernel had no memory for it: free -m shows what is left, memory.max what the cgroup may use",
+    errnos.E2BIG: "the program has more instructions than this kernel takes: 1,000,000, or 4,096 without CAP_BPF",
+    errnos.EMFILE: "this process has too many files open: close a session, or raise `ulimit -n`",
+    errnos.ENFILE: "the machine has too many files open: fs.file-max is the limit",
+    errnos.EINVAL: "this kernel does not take such a program: features() lists the types and helpers that it has",
+    524: "this kernel does not offer it to this type of program: features() lists what it has",  # ENOTSUPP
     errnos.ESRCH: "a type or symbol that the program asks for is not in this kernel's BTF",
 }
 # What to do about an attachment that failed, by the kernel's number.
@@ -47,7 +52,12 @@ _ATTACH_HINTS = {
     "that calls it",
     errnos.EOPNOTSUPP: "what it is attached to, or this kernel, does not offer it",
     errnos.ENODEV: "the device has gone: hooks() lists those that are there",
+    errnos.ENOMEM: "the kernel had no memory for it: free -m shows what is left, memory.max what the cgroup may use",
+    524: "what it is attached to, or this kernel, does not offer it",  # ENOTSUPP, include/linux/errno.h
 }
+# Where there is room for any number of programs, EEXIST is about this one (bpf_prog_array_copy() in kernel/bpf/core.c).
+_MANY_PROGRAMS = ("tracepoint", "kprobe", "kretprobe", "ksyscall", "uprobe", "uretprobe", "perf_event")
+_NO_FAULT = (*_DENIED, errnos.EMFILE, errnos.ENFILE)  # of a map: who asks, not what is asked for, is refused
 _ENOTSUPP = 524  # the kernel's own, include/linux/errno.h
 # Of the verifier's log: it has looked at the program, and did not just refuse its kind or its hook.
 _INSTRUCTION = re.compile(r"^\d+: \(", re.MULTILINE)
@@ -75,13 +85,21 @@ def open_failed(error: int, lines: Sequence[str]) -> EbpflabError:
             hint='put a SEC("...") before a function',
         )
     what = f"libbpf cannot open this object: {_reason(error, words)}"
-    return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(error, words))
+    asked = 0 if error == errnos.EINVAL else error  # the object is not as libbpf wants it; no kernel has seen it
+    return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(asked, words))
 
 
 def load_failed(
-    error: int, lines: Sequence[str], log: str, aims: Mapping[str, tuple[Section, Target]] | None = None
+    error: int,
+    lines: Sequence[str],
+    log: str,
+    aims: Mapping[str, tuple[Section, Target]] | None = None,
+    maps: Sequence[MapInfo] = (),
 ) -> EbpflabError:
     words = _words(lines)
+    for info in maps:
+        if any(line.startswith(f"map '{info.name}': failed to create") for line in words) and error not in _NO_FAULT:
+            return _no_map(info, error)
     failed = next((found[1] for line in lines if (found := _PROGRAM.search(line))), None)
     section, target = (aims or {}).get(failed or "", (None, None))
     if failed and section and target and not _INSTRUCTION.search(log):
@@ -92,12 +110,22 @@ def load_failed(
         return _refused_by_verifier(failed, error, log)
     action = f"loading {failed}" if failed else "loading"
     if error in _DENIED:
-        cause = kernel.privilege_cause(error, f"load:{section.kind if section else ''}")
-        return PrivilegeError(
-            f"the kernel refused {action}: {_name(error)}", cause=cause, details=_told(words, cause), hint=cause
-        )
+        what = f"the kernel refused {action}: {_name(error)}"
+        return _denied(what, error, f"load:{section.kind if section else ''}", words)
     what = f"{action} failed: {_reason(error, words)}"
     return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(error, words))
+
+
+def _denied(what: str, error: int, action: str, words: Sequence[str]) -> PrivilegeError:
+    found = privileges.explain(error, action)
+    details = [*_told(words, found.cause), *filter(None, [found.ruled_out])]
+    return PrivilegeError(what, cause=found.cause, details=details, hint=found.hint, stage=action.partition(":")[0])
+
+
+def _no_map(info: MapInfo, error: int) -> LoadError:
+    shape = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
+    what, hint = map_refusals.explain(info.name, error, shape)
+    return LoadError(what, errno=error, hint=hint)
 
 
 def _refused_by_verifier(program: str, error: int, log: str) -> VerifierError:
@@ -144,12 +172,14 @@ def attach_failed(program: str, section: Section, target: Target, error: int, li
         return missing
     words = _words(lines)
     if error in _DENIED:
-        cause = kernel.privilege_cause(error, f"attach:{section.kind}")
         what = f"the kernel refused to attach {program} to {target}: {_name(error)}"
-        return PrivilegeError(what, cause=cause, details=_told(words, cause), hint=cause, stage="attach")
+        return _denied(what, error, f"attach:{section.kind}", words)
     pid = target.options.get("pid", "")
     if pid.isdigit() and not Path(f"/proc/{pid}").exists():
         return AttachError(f"{program}: there is no process {pid}", errno=error, hint="pid= takes a running process")
+    if error == errnos.EEXIST and section.kind in _MANY_PROGRAMS:
+        what = f"{program} is attached to {section.kind} {target} already"
+        return AttachError(what, errno=error, hint="a program can be there once; s.detach() takes it off")
     what = f"cannot attach {program} to {section.kind} {target}: {_reason(error, words)}"
     return AttachError(what, errno=error, details=words[:-1][:5], hint=_ATTACH_HINTS.get(error, _DOCTOR))
 
@@ -162,8 +192,7 @@ def test_run_failed(program: str, section: str, error: int) -> EbpflabError:
             hint="attach it and cause an event instead",
         )
     if error in _DENIED:
-        cause = kernel.privilege_cause(error, f"load:{parse_section(section).kind}")
-        return PrivilegeError(f"the kernel refused to run {program}", cause=cause, hint=cause)
+        return _denied(f"the kernel refused to run {program}", error, f"load:{parse_section(section).kind}", ())
     hint = _DOCTOR
     if error == errnos.EINVAL:
         packet = parse_section(section).type.test_run == "data"
@@ -172,6 +201,8 @@ def test_run_failed(program: str, section: str, error: int) -> EbpflabError:
 
 
 def _name(error: int) -> str:
+    if error == _ENOTSUPP:
+        return "ENOTSUPP (not supported)"
     return f"{errnos.errorcode.get(error, error)} ({os.strerror(error)})"
 
 

@@ -28,4 +28,5 @@ def loaded_info(lib: ct.CDLL, name: str, section: str, pointer: int) -> ProgramI
         jited=bool(info.jited_prog_len),
         run_cnt=info.run_cnt,
         run_ns=info.run_time_ns,
+        verified=info.verified_insns,
     )

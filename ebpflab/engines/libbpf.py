@@ -29,6 +29,7 @@ _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
 _SOCK_MAPS = (15, 18)  # BPF_MAP_TYPE_SOCKMAP, BPF_MAP_TYPE_SOCKHASH
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 _LOG_ALL_PATHS = 2  # BPF_LOG_LEVEL2, include/linux/bpf_verifier.h: level 1 forgets the paths that were fine
+_LOG_STATISTICS = 4  # BPF_LOG_STATS
 _ROOM = 4096  # by which a program may make its packet longer in a test run
 
 
@@ -154,27 +155,33 @@ class LibbpfHandle:
             For anything else.
         """
         with self._lock:
-            self._open()
+            maps = self.maps()
             # Quietly first: libbpf asks for the log only after a refusal, and loading stops there, so one is enough.
             status, lines, logs = self._load_object(level=0, names=list(self._programs)[:1])
         if status:
-            raise explain.load_failed(-status, lines, "".join(logs.values()), self._aims())
+            raise explain.load_failed(-status, lines, "".join(logs.values()), self._aims(), maps)
         self._event_maps.fill()
         self._loaded = True
 
-    def verifier_log(self) -> str:
-        """What the verifier says of every program; it is asked again, in an object of its own that is then closed."""
+    def verifier_log(self, *, statistics: bool = False) -> Mapping[str, str]:
+        """What the verifier says of every program; it is asked again, in an object of its own that is then closed.
+
+        A log that does not fit its buffer is cut, and says so at its end.
+        """
         again = LibbpfHandle(self._file, self._name, self._targets)
         again._event_maps.sizes.update(self._event_maps.sizes)
         try:
             for info in self.maps():
                 if info.internal:  # constants that were set before load decide what the verifier sees
                     again.initial(info.name)[:] = self.initial(info.name)
-            status, lines, logs = again._load_object(level=_LOG_ALL_PATHS, names=list(self._programs))
+            level = _LOG_STATISTICS if statistics else _LOG_ALL_PATHS
+            status, lines, logs = again._load_object(level=level, names=list(self._programs))
         finally:
             again.close()
-        text = "\n".join(f"{name}:\n{log}" for name, log in logs.items())
-        return text if not status else f"{text}\n{explain.load_failed(-status, lines, '').what}"
+        if status:
+            last = next(name for name in reversed(logs) if logs[name] or name == next(iter(logs)))
+            logs[last] += f"\n{explain.load_failed(-status, lines, '').what}"
+        return logs
 
     def attach(self, program: str, target: str | None) -> LinkInfo:
         """Attach one program; the target defaults to the one that its section names.

@@ -52,7 +52,7 @@ class ReplayHandle:
     def load(self) -> None:
         """Do nothing: the programs were loaded elsewhere."""
 
-    def verifier_log(self) -> str:
+    def verifier_log(self, *, statistics: bool = False) -> Mapping[str, str]:  # noqa: ARG002 - the interface's
         """Raise: no verifier is asked."""
         refuse("ask the verifier")
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HookNotFoundError, PrivilegeError
-from ..program_types import uprobe_target, usdt_target
+from ..program_types import is_pattern, uprobe_target, usdt_target
 from ..similar import did_you_mean, nearest
-from .functions import matching
+from .functions import expression_hint, matching
 from .kernel import elf_notes
 from .missing import absent
 
@@ -149,6 +150,8 @@ def explain_uprobe(target: str, *, returns: bool = False) -> HookNotFoundError |
         This process may not look.
     """
     place = uprobe_target(target, returns=returns)
+    if place.function is not None and is_pattern(place.function):
+        return explain_uprobe_pattern(target)
     path = resolve_binary(place.path)
     if path is None:
         return no_binary(place.path)
@@ -176,7 +179,7 @@ def explain_uprobe_pattern(target: str) -> HookNotFoundError | None:
         See :func:`explain_uprobe`.
     """
     place = uprobe_target(target)
-    if place.function is None or not any(wildcard in place.function for wildcard in "*?"):
+    if place.function is None or not is_pattern(place.function):
         return explain_uprobe(target)
     path = resolve_binary(place.path)
     if path is None:
@@ -187,8 +190,9 @@ def explain_uprobe_pattern(target: str) -> HookNotFoundError | None:
         return error
     if matching(place.function, functions):
         return None
-    near = nearest(place.function.replace("*", "").replace("?", ""), functions)
+    near = nearest(re.sub(r"[^\w.]+", "", place.function), functions)
     hint = f"names like it: {', '.join(near)}" if near else f"it has symbols of {len(functions)} functions"
+    hint = expression_hint(place.function) or hint
     return HookNotFoundError(f"no function in {path} matches {place.function!r}", nearest=near, hint=hint)
 
 

@@ -16,12 +16,14 @@ from ..errors import HookNotFoundError
 from ..formatting import Code, Head, Note, Part, Table, html, text
 from ..program_types import BY_KIND, PROGRAM_TYPES, ProgramType, Section, parse_section, tracepoint_target
 from ..similar import did_you_mean, nearest
-from . import arguments, reading, tracefs
+from . import arguments, bcc_names, reading, tracefs
 from .layout import fields, vmlinux
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# Kinds whose programs take the hook's arguments as parameters in BCC's C.
+_HANDED = ("kprobe", "ksyscall", "fentry", "fexit", "fmod_ret", "lsm")
 _IS_RETURN = "bpf_session_is_return"
 _TEMPLATES = Path(__file__).parent.parent / "templates"
 
@@ -53,6 +55,8 @@ class Context:
         The type of the context as C spells it in the function's head.
     members
         What is in it, as :class:`ContextField`; ``fields`` shows them as a DataFrame.
+    engine
+        In whose C the parts are read: "libbpf" or "bcc".
     """
 
     kind: str
@@ -61,6 +65,7 @@ class Context:
     members: tuple[ContextField, ...]
     _row: ProgramType
     _hook: str = ""  # what was asked for, if that was more than a kind
+    engine: str = "libbpf"
 
     @property
     def fields(self) -> pd.DataFrame:
@@ -81,6 +86,14 @@ class Context:
     def packet(self) -> str:
         """How a program of this kind reads its packet, as C; "" if it has none."""
         return reading.packet(self.kind)
+
+    @property
+    def bcc(self) -> str:
+        """The head of such a program in BCC's C; "" if BCC has none of this kind."""
+        section = parse_section(self.section)
+        takes = self.kind in _HANDED and not section.prefix.startswith("kret")
+        listed = [reading.declared(member.type, member.name) for member in self.members] if takes else []
+        return bcc_names.head(section, listed)
 
     def c(self) -> str:
         """Return the struct, or the head of the function where there is none, as C.
@@ -126,10 +139,10 @@ class Context:
         --------
         >>> s = ebpflab.load(context("xdp").template(), targets={"on_packet": "lo"})
         """
-        if self._hook:
+        if self._hook or self.engine == "bcc":
             from .templating import template  # which builds on the cells for kinds
 
-            return template(self._hook).source
+            return template(self._hook or self.kind, engine=self.engine).source
         text = (_TEMPLATES / f"{self.kind}.bpf.c").read_text()
         # Linux 7 gave the functions of session programs a parameter.
         function = vmlinux().find(_IS_RETURN, Kind.FUNC)
@@ -144,6 +157,7 @@ class Context:
         return {
             "kind": self.kind,
             "section": self.section,
+            "bcc": self.bcc,
             "c_type": self.c_type,
             "fields": [member._asdict() for member in self.members],
             "packet": self.packet,
@@ -161,6 +175,8 @@ class Context:
     def _document(self) -> list[Part]:
         row = self._row
         parts: list[Part] = [Head(self.kind, f'SEC("{self.section}")', "ok", self.c_type)]
+        if self.engine == "bcc":
+            parts = [Head(self.kind, bcc_names.of_row(self.section), "ok", "in BCC's C"), Code(self.bcc, "", "c")]
         if self.members:
             shown = tuple(tuple("" if value is None else value for value in field) for field in self.members)
             parts.append(Table(("field", "type", "offset", "size", "how to read it"), shown))
@@ -170,18 +186,36 @@ class Context:
             parts.append(Table(("value", "name", "what the kernel does"), row.verdicts, "return values"))
         if row.returns:
             parts.append(Note(row.returns, label="returns"))
-        parts += [Note(said, label=label) for label, said in _facts(row)]
+        if self.bcc and self.engine != "bcc":
+            parts.append(Note(self._in_bcc(), label="in BCC"))
+        facts = _facts(row)
+        if self.engine == "bcc":
+            section = parse_section(self.section)
+            named = bcc_names.is_named(section)
+            said = "by the name" if named else f"--attach NAME={bcc_names.attached(section, row.target)}"
+            facts[0] = ("attach", said)
+        parts += [Note(said, label=label) for label, said in facts]
         return parts
 
+    def _in_bcc(self) -> str:
+        # One line: the head, and how a part is read where that is another way.
+        section = parse_section(self.section)
+        place = "" if bcc_names.is_named(section) else f", {bcc_names.spelled(section)}"
+        reads = ((m.read, bcc_names.how_to_read(self.kind, n, m.read)) for n, m in enumerate(self.members, 1))
+        other = [f"; {there}" for here, there in reads if here != there]
+        return f"{self.bcc}{place}{''.join(other[-1:])}"
 
-def context(kind: str) -> Context:
+
+def context(kind: str, engine: str = "libbpf") -> Context:
     """Return what a program is handed by its hook, on the running kernel.
 
     Parameters
     ----------
     kind
-        A kind of program ("xdp", "kprobe"), a section ("fentry/vfs_read", "cgroup/connect4"), or a tracepoint
-        ("sched:sched_switch").
+        A kind of program ("xdp", "kprobe"), a section ("fentry/vfs_read", "cgroup/connect4"), a tracepoint
+        ("sched:sched_switch"), or a hook in BCC's words ("kprobe__vfs_read").
+    engine
+        "bcc" tells how BCC's C reads each part.
 
     Returns
     -------
@@ -191,7 +225,7 @@ def context(kind: str) -> Context:
     Raises
     ------
     HookNotFoundError
-        There is no such kind or hook; names the nearest.
+        There is no such kind or hook, or BCC has no programs of this kind; names the nearest.
     KernelSupportError
         The kernel carries no BTF.
 
@@ -200,9 +234,17 @@ def context(kind: str) -> Context:
     >>> context("xdp").fields["field"].tolist()[:2]
     ['data', 'data_end']
     """
-    section = _section(kind.strip())
+    bcc_names.check_engine(engine)
+    asked = bcc_names.section_of(kind)
+    section = _section(asked)
     found = _of_section(section)
-    return found if kind.strip() in BY_KIND else replace(found, _hook=kind.strip())
+    if engine == "bcc":
+        if not bcc_names.knows(section):
+            raise bcc_names.unknown(section, asked)
+        read = (bcc_names.how_to_read(found.kind, n, m.read) for n, m in enumerate(found.members, 1))
+        members = tuple(m._replace(read=each) for m, each in zip(found.members, read, strict=True))
+        found = replace(found, members=members, engine=engine)
+    return found if asked in BY_KIND else replace(found, _hook=asked)
 
 
 def _of_section(section: Section) -> Context:

@@ -12,12 +12,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from .. import program_types
 from ..btf import Kind
 from ..errors import HookNotFoundError, KernelSupportError
-from ..program_types import kprobe_target
+from ..program_types import is_pattern, kprobe_target
 from ..similar import nearest
-from . import kernel_btf
+from . import kernel_btf, tracefs
 from .kernel import mount_points, tracefs_path
+from .matching import is_expression
 from .missing import absent, no_such
 
 if TYPE_CHECKING:
@@ -119,9 +121,13 @@ def struct_ops() -> frozenset[str]:
 
 
 def matching(pattern: str, names: Iterable[str]) -> list[str]:
-    """Return the names that match a pattern in which, as in libbpf, ``*`` and ``?`` have a meaning."""
-    text = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    return list(filter(re.compile(text).fullmatch, names))
+    """Return the names that match a pattern; see :func:`ebpflab.program_types.pattern`."""
+    return list(filter(program_types.pattern(pattern).match, names))
+
+
+def matching_tracepoints(pattern: str) -> list[str]:
+    """Return the tracepoints that match a pattern, as ``category:event``; see :func:`matching`."""
+    return matching(pattern if is_expression(pattern) else pattern.replace("/", ":"), tracefs.events())
 
 
 def explain_kprobe(target: str, *, returns: bool = False) -> HookNotFoundError | None:
@@ -132,6 +138,8 @@ def explain_kprobe(target: str, *, returns: bool = False) -> HookNotFoundError |
     AttachError
         The target is neither.
     """
+    if is_pattern(target):
+        return explain_pattern(target)
     name, _ = kprobe_target(target, returns=returns)
     if name not in functions():
         return _no_function(name, probed())
@@ -155,11 +163,24 @@ def explain_pattern(pattern: str) -> HookNotFoundError | None:
     known = probed()
     if matching(pattern, known):
         return None
-    if not re.search(r"[*?]", pattern):
+    if not is_pattern(pattern):
         return _no_function(pattern, known)
-    near = nearest(re.sub(r"[*?]+", "", pattern), known)
+    near = nearest(re.sub(r"[^\w.]+", "", pattern), known)
     hint = f"names like it: {', '.join(near)}" if near else "* stands for any letters, ? for one"
+    hint = expression_hint(pattern) or hint
     return HookNotFoundError(f"no function matches {pattern!r}", nearest=near, hint=hint)
+
+
+def expression_hint(pattern: str) -> str:
+    """Return what to write for a pattern that was meant as a regular expression, or "" if it was not.
+
+    Examples
+    --------
+    >>> expression_hint("^vfs_.*")
+    'a regular expression stands between slashes: /^vfs_.*/'
+    """
+    meant = re.search(r"[\^$|()\\]|\.\*", pattern) and not is_expression(pattern)
+    return f"a regular expression stands between slashes: /{pattern}/" if meant else ""
 
 
 def explain_fentry(name: str) -> HookNotFoundError | None:

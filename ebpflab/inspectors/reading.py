@@ -92,12 +92,19 @@ def struct(c_type: str) -> str:
 
 def head(section: str, c_type: str, members: Sequence[ContextField]) -> str:
     """Return the head of a program whose context is its hook's arguments."""
-    listed = ", ".join(_declared(member.type, member.name) for member in members)
+    listed = ", ".join(declared(member.type, member.name) for member in members)
     macro = next((m for m in ("BPF_KPROBE", "BPF_KRETPROBE", "BPF_USDT", "BPF_PROG") if m in c_type), "")
     if not macro:
         return f'SEC("{section}")\nint handler({c_type}ctx)'
     return f'SEC("{section}")\nint {macro}(handler{", " if listed else ""}{listed})'
 
 
-def _declared(c_type: str, name: str) -> str:
+def declared(c_type: str, name: str) -> str:
+    """Return the declaration of a parameter.
+
+    Examples
+    --------
+    >>> declared("struct file *", "f")
+    'struct file *f'
+    """
     return f"{c_type}{name}" if c_type.endswith("*") else f"{c_type} {name}"

@@ -16,6 +16,7 @@ from ..errors import CellError, HookNotFoundError, KernelSupportError, Privilege
 from ..program_types import (
     BY_KIND,
     Section,
+    is_pattern,
     netfilter_names,
     netfilter_target,
     perf_event_names,
@@ -23,7 +24,7 @@ from ..program_types import (
     tracepoint_target,
 )
 from ..similar import did_you_mean, nearest
-from . import binaries, functions, kernel_btf, network, tracefs
+from . import bcc_names, binaries, functions, kernel_btf, network, tracefs
 from .cgroups import cgroups, explain_cgroup
 from .facilities import facility
 from .kernel import facts
@@ -42,7 +43,7 @@ _DEVICES = Path("/dev")
 _HARDWARE, _SOFTWARE = 0, 1  # PERF_TYPE_*
 
 
-def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
+def hooks(pattern: str = "", kind: str | None = None, engine: str = "libbpf") -> pd.DataFrame:
     """Return what can be hooked on this machine.
 
     A kind whose names cannot be read is one row named ``*`` that says why, whatever the pattern. What takes
@@ -57,6 +58,8 @@ def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
     kind
         Only hooks of this kind, such as "kprobe" or "cgroup_device". By default one kind stands for all that
         share their names: kprobe also for kretprobe, fentry for fexit, xdp and tc for what takes an interface.
+    engine
+        "bcc" for a column ``bcc`` in the place of ``section``: ``kprobe__vfs_read``. Kinds unknown to BCC have no rows.
 
     Returns
     -------
@@ -78,7 +81,8 @@ def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
     """
     import pyarrow as pa
 
-    matcher(pattern)  # a bad expression is refused before anything is read
+    bcc_names.check_engine(engine)
+    matcher(pattern := bcc_names.section_of(pattern))  # a bad expression is refused before anything is read
     known = facts()
     found = [_found(each, pattern, known) for each in _kinds(pattern, kind)]
 
@@ -94,6 +98,7 @@ def hooks(pattern: str = "", kind: str | None = None) -> pd.DataFrame:
         "why": of_kind(lambda each: each.why, text),
     }
     frame: pd.DataFrame = pa.table(columns).to_pandas()
+    frame = bcc_names.in_frame(frame) if engine == "bcc" else frame
     if frame.empty:
         frame.attrs["note"] = _nothing(pattern, [each.kind for each in found])
     return frame
@@ -243,10 +248,8 @@ def _why_not(kind: str, known: Facts) -> str:
 
 def _known(kind: str) -> list[str]:
     # Names to choose from, where they are few enough to be looked at; nothing is said of what cannot be read.
-    if kind not in _LISTED:
-        return []
     try:
-        return list(_SOURCES[kind].names())
+        return list(_SOURCES[kind].names()) if kind in _LISTED else []
     except (KernelSupportError, PrivilegeError):
         return []
 
@@ -279,6 +282,13 @@ def _namespaces() -> tuple[str, ...]:
 
 
 def _explain_tracepoint(target: str) -> HookNotFoundError | None:
+    if is_pattern(target):
+        what = f"no tracepoint matches {target!r}"
+        return (
+            None
+            if functions.matching_tracepoints(target)
+            else HookNotFoundError(what, hint="hooks(kind='tracepoint') lists them")
+        )
     category, event = tracepoint_target(target)
     if tracefs.has_event(category, event):  # a list of thousands takes milliseconds to make
         return None

@@ -224,7 +224,8 @@ class Format:
         said = self.meanings
         rows = tuple(_row(field) + ((said.get(field.name, ""),) if said else ()) for field in self._own)
         table = formatting.Table((*_COLUMNS, "meaning") if said else _COLUMNS, rows, title)
-        return [table, *(formatting.Note(field_words.one_line(note)) for note in self.notes)]
+        notes = [*field_words.in_bcc(self.category, self.name, self._own), *map(field_words.one_line, self.notes)]
+        return [table, *map(formatting.Note, notes)]
 
 
 def tracefs_root() -> Path:

@@ -197,7 +197,8 @@ class BpfMap(MutableMapping[Any, Any]):
         Slot i counts values from 2^i to 2^(i+1) - 1, slot 0 both 0 and 1: ``low`` and ``high`` are inclusive. This
         is the convention of libbpf-tools (``log2l()`` and ``print_log2_hist()`` there). Recognised are a member of
         the value, or a value, that is an array of at most 64 integers called ``slots`` or ``hist`` or so, and an
-        array map of such a name whose values are integers.
+        array map of such a name whose values are integers. Tables of BCC's dialect are histograms by what is counted
+        in them, ``bpf_log2l(x)``, ``bpf_log2(x)`` or, in a ``BPF_HISTOGRAM``, plain numbers: ``low`` is ``high``.
 
         Raises
         ------
@@ -218,12 +219,12 @@ class BpfMap(MutableMapping[Any, Any]):
         units
             What was measured, such as ``us``; for the label.
         key
-            The entry to draw; the default is the sum of all.
+            The entry to draw; the default is the sum of all. Where the slot is in the key, it is left out.
         ax
             Where to draw; the default is a figure of its own.
         """
         with contextlib.ExitStack() as held:
-            only = None if key is None else self._encode_key(key, held)
+            only = None if key is None else self._encode_key(histogram.whole_key(self._facts, key), held)
         return histogram.plot(self._facts, self._entries(), units=units, key=only, ax=ax)
 
     def watch(self, interval: float = 1.0, for_: float | None = None, *, keep: int = 600) -> Watch:
@@ -267,6 +268,9 @@ class BpfMap(MutableMapping[Any, Any]):
         from .summary import map_document
 
         return html(map_document(self))
+
+    def _close(self) -> None:
+        self._fd.close()
 
     def _may(self, operation: str) -> None:
         if operation in self._facts.type.cannot:

@@ -12,9 +12,11 @@ from ..btf import Btf
 from ..btf_program import MapDefinition, map_definitions
 from ..engines.base import Handle, MapInfo
 from ..errors import MapError
+from ..perf_counters import counter_arrays
 from ..similar import nearest
 from ._descriptor import Descriptor, closed
 from .bpfmap import BpfMap
+from .counters import PerfCounters
 from .facts import facts_of
 from .percpu import PerCpuMap
 from .queues import BloomFilter, QueueMap
@@ -69,6 +71,7 @@ class Maps(Mapping[str, BpfMap]):
     def __init__(self, handle: Handle, btf: Btf) -> None:
         self._handle, self._btf = handle, btf
         self._definitions = map_definitions(btf)
+        self._counters = counter_arrays(handle)
         self._names = [info.name for info in handle.maps() if not info.internal and not info.name.startswith(_OURS)]
         self._maps: dict[str, BpfMap] = {}
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
@@ -90,7 +93,7 @@ class Maps(Mapping[str, BpfMap]):
         for watch in list(self._watches):
             watch.stop()
         for made in [*self._maps.values(), *self._inner_maps]:
-            made._fd.close()
+            made._close()
 
     def __getitem__(self, name: str) -> BpfMap:
         if name in self._maps:
@@ -121,6 +124,8 @@ class Maps(Mapping[str, BpfMap]):
 
     def _make(self, info: MapInfo, descriptor: Descriptor, definition: MapDefinition | None) -> BpfMap:
         kind = _CLASSES.get(map_type(info.type).name, BpfMap)
+        if info.name in self._counters:
+            kind = PerfCounters
         return kind(facts_of(info, self._btf, definition), descriptor, self)
 
     def _watching(self, watch: Watch) -> Watch:

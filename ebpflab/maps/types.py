@@ -113,6 +113,16 @@ TYPES: dict[int, MapType] = {
     34: MapType("insn_array", _nothing("it holds places in a program's code", "only the kernel uses it")),
 }
 
+# A perf event array that programs read and do not write to: the events are put into it by Python.
+COUNTERS = MapType(
+    "perf_event_array",
+    {
+        "write": ("it holds perf events", 'put one of each CPU into it: open("cpu-clock")'),
+        "delete": ("its events go with the session", 'count another event: open("page-faults")'),
+    },
+    index=True,
+)
+
 
 def map_type(number: int) -> MapType:
     """Return the row of a type; one that is newer than this table is taken for a mapping of no special kind."""

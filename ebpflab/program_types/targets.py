@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"(0x[0-9a-f]+)|(0[0-7]*)|([1-9][0-9]*)", re.IGNORECASE)
 _OPTION = re.compile(r"(.*),\s*([a-z_]+)=([^,]*)", re.DOTALL)
+_EXPRESSION = re.compile(r"/(.+)/", re.DOTALL)
 
 # perf_event_open(2): PERF_TYPE_HARDWARE and PERF_TYPE_SOFTWARE with the names that perf(1) gives their events.
 _PERF_EVENTS = {
@@ -104,6 +105,43 @@ def parse_target(row: ProgramType, text: str) -> Target:
     return Target(place.strip(), options)
 
 
+def is_pattern(name: str) -> bool:
+    """Return whether a name in a target stands for several: it has a ``*`` or ``?``, or is ``/EXPRESSION/``.
+
+    Examples
+    --------
+    >>> is_pattern("vfs_*"), is_pattern("/^vfs_(read|write)$/"), is_pattern("vfs_read")
+    (True, True, False)
+    """
+    return bool(_EXPRESSION.fullmatch(name) or re.search(r"[*?]", name))
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    """Return what matches the names that a pattern stands for.
+
+    ``*`` is any letters and ``?`` is one, of the whole name, as libbpf has it. Between slashes stands a regular
+    expression, matched from the start of a name, as BCC has it (``event_re``).
+
+    Raises
+    ------
+    AttachError
+        What stands between the slashes is no regular expression.
+
+    Examples
+    --------
+    >>> [name for name in ("vfs_read", "vfs_readv") if pattern("/vfs_read$/").match(name)]
+    ['vfs_read']
+    """
+    expression = _EXPRESSION.fullmatch(name)
+    if expression is None:
+        return re.compile(re.escape(name).replace(r"\*", ".*").replace(r"\?", ".") + r"\Z")
+    try:
+        return re.compile(expression[1])
+    except re.error as error:
+        hint = "it is one of Python's re, as in /^vfs_(read|write)$/; or write a pattern, as in vfs_*"
+        raise AttachError(f"{name} is no regular expression: {error}", hint=hint) from None
+
+
 def tracepoint_target(text: str) -> tuple[str, str]:
     """Split ``category/event`` or ``category:event`` into its two names.
 
@@ -146,6 +184,8 @@ def kprobe_target(text: str, *, returns: bool = False) -> tuple[str, int]:
     offset = _number(tail) if plus else 0
     if not re.fullmatch(r"([\w-]+:)?[\w.$]+", function) or offset is None:
         hint = "write its name, or name+offset as in vfs_read+0x10"
+        if re.search(r"[\^$|()\\]", text):
+            hint = f"a regular expression stands between slashes: /{text.strip()}/"
         raise AttachError(f"{text!r} does not name a function of the kernel", hint=hint)
     if returns and offset:
         raise AttachError(f"{text!r}: a kretprobe takes no offset", hint=f"write {function}")

@@ -18,12 +18,36 @@ _CALLS = Path(__file__).parents[1] / "data" / "bcc" / "calls.txt"
 
 
 class Text(NamedTuple):
-    """A program of a tool, and the options that it gives to the compiler."""
+    """A program of a tool, the options that it gives to the compiler, and what it attaches.
+
+    ``attach`` has pairs of a function and its target, ``("trace_open", "kprobe:do_sys_openat2")``: those that the tool
+    attaches by a call; other functions have their hook in their name. ``ended`` is the error that ended the tool
+    before it waited for events, if one did.
+    """
 
     tool: str
     arguments: tuple[str, ...]
     text: str
     cflags: tuple[str, ...]
+    attach: tuple[tuple[str, str], ...] = ()
+    ended: str = ""
+
+    @property
+    def source(self) -> str:
+        """The program with the macros of its options: a cell has no options of its own for the compiler."""
+        defined = (flag[2:].partition("=") for flag in self.cflags if flag.startswith("-D"))
+        return "".join(f"#define {name} {value or 1}\n" for name, _, value in defined) + self.text
+
+    @property
+    def targets(self) -> dict[str, str]:
+        """Where each function goes first. USDT probes are left out: those of the recorder are not there."""
+        return {function: target for function, target in reversed(self.attach) if not target.startswith("usdt:")}
+
+    @property
+    def more(self) -> list[tuple[str, str]]:
+        """Where functions go besides, as pairs of a function and its target without the kind."""
+        first = self.targets
+        return [(f, t.partition(":")[2]) for f, t in self.attach if f in first and t != first[f]]
 
 
 def missing() -> str | None:
@@ -55,6 +79,21 @@ def texts(folder: Path, *, every: bool = True) -> list[Text]:
     return sorted(unique.values())
 
 
+def save(found: list[Text], path: Path) -> None:
+    """Write texts to a file, for a machine that has no tools to record."""
+    path.write_text(json.dumps([text._asdict() for text in found]))
+
+
+def read(path: Path) -> list[Text]:
+    """Return what :func:`save` wrote."""
+    rows = json.loads(path.read_text())
+    lists = ("arguments", "cflags")
+    return [
+        Text(**{**row, **{k: tuple(row[k]) for k in lists}, "attach": tuple((f, t) for f, t in row["attach"])})
+        for row in rows
+    ]
+
+
 def _name(tool: Path) -> str:
     return tool.name.removesuffix("-bpfcc")
 
@@ -77,14 +116,19 @@ def _first(tool: Path) -> list[list[str]]:
 
 def _text(tool: Path, arguments: list[str]) -> Text | None:
     answer = _record(tool, arguments)
-    return Text(_name(tool), tuple(arguments), answer["text"], tuple(answer["cflags"])) if answer else None
+    if answer is None:
+        return None
+    attach = tuple((function, target) for function, target in answer["attach"])
+    return Text(_name(tool), tuple(arguments), answer["text"], tuple(answer["cflags"]), attach, answer["ended"])
 
 
 def _record(tool: Path, arguments: list[str]) -> dict | None:
     # The recorder writes its answer to a file; a tool that refuses its arguments gives none.
     with tempfile.NamedTemporaryFile("r") as answer:
         try:
-            _run([PYTHON, str(_RECORDER), answer.name, str(tool), *arguments], stdin=subprocess.DEVNULL)
+            # Tools keep functions in sets: their order must not change a program from one run to the next.
+            env = {**os.environ, "PYTHONHASHSEED": "0"}
+            _run([PYTHON, str(_RECORDER), answer.name, str(tool), *arguments], stdin=subprocess.DEVNULL, env=env)
         except subprocess.TimeoutExpired:
             return None
         return json.loads(answer.read() or "null")

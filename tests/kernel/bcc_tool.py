@@ -1,9 +1,9 @@
-"""Run a tool of BCC until it has made its program, and keep the program:
+"""Run a tool of BCC until it waits for events, and keep its program and where it is attached:
 python3 bcc_tool.py ANSWER TOOL [ARGUMENT ...].
 
-Works with the distribution's Python and BCC package, of which only the constructor is replaced. Writes JSON to the
-file ANSWER: the text and the options for the compiler, or the options of the tool itself if its only argument is
-``--options``.
+Works with the distribution's Python and BCC package, of which only what changes the kernel is replaced. Writes JSON to
+the file ANSWER: the text, the options for the compiler and the attachments, or the options of the tool itself if its
+only argument is ``--options``.
 """
 
 import argparse
@@ -13,58 +13,21 @@ import io
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
 import bcc
-
-
-def finish(answer):
-    Path(ANSWER).write_text(json.dumps(answer))
-    os._exit(0)
-
-
-def recorded(self, src_file=b"", hdr_file=b"", text=None, debug=0, cflags=(), usdt_contexts=(), **_options):
-    if text is None and src_file:
-        text = Path(src_file).read_text()
-    text = text.decode() if isinstance(text, bytes) else text or ""
-    if not text.strip():  # only to ask for the names of system calls
-        self.module, self.tables, self.funcs = None, {}, {}
-        return
-    text = "".join(context.get_text() for context in usdt_contexts) + text
-    finish({"text": text, "cflags": [c.decode() if isinstance(c, bytes) else c for c in cflags or ()]})
-
-
-class Probes:
-    """USDT probes that are taken to exist."""
-
-    def __init__(self, **_where):
-        self.names = []
-
-    def enable_probe(self, probe, fn_name):
-        self.names.append((probe, fn_name))
-
-    enable_probe_or_bail = enable_probe
-
-    def get_text(self):
-        return ""
-
-    def enumerate_probes(self):
-        return []
-
-    def get_probe_arg_ctype(self, *_arguments):
-        return "u64"
-
-    def get_context(self):
-        return 0
-
+import bcc_recorder
 
 # Tools look here for what a kernel has. What this one lacks is added, since only their texts are wanted.
 SYMBOLS = ("btrfs_file_operations", "ext4_file_operations", "xfs_file_operations", "vm_stat", "vm_zone_stat")
+BLACKLIST = "/sys/kernel/debug/kprobes/blacklist"
 PRETENDED = {
-    "/sys/kernel/debug/kprobes/blacklist": "",
+    BLACKLIST: "",
     "/proc/kallsyms": "".join(f"ffffffff82000000 d {name}\n" for name in SYMBOLS),
 }
 really_open = builtins.open
@@ -80,20 +43,45 @@ def opened(path, mode="r", *arguments, **options):
     return really_open(path, mode, *arguments, **options)
 
 
+def answer(value):
+    Path(ANSWER).write_text(json.dumps(value))
+    os._exit(0)
+
+
 def options(self, *_arguments, **_more):
     named = [action for action in self._actions if action.option_strings and action.dest != "help"]
     flags = [[action.option_strings[-1]] for action in named if action.nargs == 0]
     chosen = [[action.option_strings[-1], str(choice)] for action in named for choice in action.choices or ()]
-    finish({"options": flags + chosen})
+    answer({"options": flags + chosen})
 
 
-builtins.open = opened
-curses.wrapper = lambda function, *arguments: function(mock.MagicMock(), *arguments)
-subprocess.check_output = lambda *_command, **_options: b"GenuineIntel"  # kvmexit asks for the processor's maker
-bcc.BPF.__init__ = recorded
-bcc.USDT = Probes
-ANSWER, TOOL, *arguments = sys.argv[1:]
-if arguments[:1] == ["--options"]:
-    argparse.ArgumentParser.parse_args = options
-sys.argv = [TOOL, *arguments]
-runpy.run_path(TOOL, run_name="__main__")
+def main(arguments):
+    if arguments == ["--options"]:
+        argparse.ArgumentParser.parse_args = options
+    sys.argv = [TOOL, *arguments]
+    recorder = bcc_recorder.Recorder()
+    recorder.install()
+    if release := os.environ.get("BCC_TOOL_RELEASE"):  # of the kernel whose facts stand in the places of this one's
+        uname = os.uname()
+        os.uname = lambda: os.uname_result((*uname[:2], release, *uname[3:]))
+    builtins.open = opened
+    curses.wrapper = lambda function, *given: function(mock.MagicMock(), *given)
+    subprocess.check_output = lambda *_command, **_options: b"GenuineIntel"  # kvmexit asks for the processor's maker
+    time.sleep = signal.pause = bcc_recorder.finish
+    bcc.USDT = bcc_recorder.Probes
+    ended = ""
+    try:
+        runpy.run_path(TOOL, run_name="__main__")
+    except (bcc_recorder.Finished, SystemExit):
+        pass
+    except Exception as error:  # noqa: BLE001 - whatever a tool does once its program is made
+        ended = f"{type(error).__name__}: {error}"
+    if recorder.text is not None:
+        found = {name: getattr(recorder, name) for name in ("text", "cflags", "attach")}
+        answer({**found, "ended": ended})
+    sys.exit(ended)
+
+
+if __name__ == "__main__":
+    ANSWER, TOOL, *ARGUMENTS = sys.argv[1:]
+    main(ARGUMENTS)

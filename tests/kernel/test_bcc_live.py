@@ -421,18 +421,6 @@ def test_a_cell_of_the_other_kind_says_so(source, engine, what):
         ebpflab.load(source, engine=engine)
 
 
-def test_foreign_headers_are_named(load, tmp_path):
-    from ebpflab.bcc import tree
-    from ebpflab.cell import Cell
-
-    made = tree.write(tmp_path / "headers", Cell(mine(RING)))
-    session = load(mine(RING), headers=made.root)
-    assert str(made.root) in session.warnings[0].message
-    assert session.stages["detail"][1].endswith(f"{made.root} headers")
-    with pytest.raises(CellError, match="holds no kernel headers"):
-        ebpflab.load(mine(RING), headers=tmp_path)
-
-
 def test_the_kernel_s_own_part_of_a_program_may_be_chosen_by_a_header(load, tmp_path, monkeypatch):
     (tmp_path / "mine.h").write_text("#define ANSWER 42\n")
     monkeypatch.chdir(tmp_path)

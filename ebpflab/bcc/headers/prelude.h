@@ -8,5 +8,10 @@
 #define __type(name, val) typeof(val) *name
 #define __array(name, val) typeof(val) *name[]
 
-/* Counts of the values that bpf_log2l() puts into slot i, 2^(i-1) to 2^i - 1: see ebpflab/maps/histogram.py. */
+/*
+ * Counts of the values that BCC's two functions put into slot i, bpf_log2l() 2^(i-1) to 2^i - 1 and bpf_log2() 2^i to
+ * 2^(i+1) - 1, and counts of the number i itself: see ebpflab/maps/histogram.py.
+ */
 typedef u64 bcc_log2_t;
+typedef u64 bcc_log2_floor_t;
+typedef u64 bcc_linear_t;

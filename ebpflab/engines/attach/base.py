@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes as ct
+import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ... import _syscalls
 from ...program_types import Section, Target
+
+# What the kernel says of a function that it does not let be probed (register_kprobe() in kernel/kprobes.c).
+_REFUSED = (errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENOENT, errno.EILSEQ, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,34 @@ def kernel_link(
     attributes.more[: len(more)] = more
     link = _syscalls.bpf(_syscalls.LINK_CREATE, attributes)
     return Attachment(link, lambda: os.close(link), place)
+
+
+def each_of(
+    attach: Callable[[Any], Attachment], places: Iterable[Any], place: str, what: str = "functions"
+) -> Attachment:
+    # One attachment for each of the functions that a pattern stands for. The kernel does not take every function that
+    # it lists: those that it refuses are left out, unless it refuses all.
+    parts: list[Attachment] = []
+    refused = None
+    with contextlib.ExitStack() as undo:
+        for each in places:
+            try:
+                parts.append(attach(each))
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+                refused = error
+                continue
+            undo.callback(parts[-1].close)
+        undo.pop_all()
+    if refused is not None and not parts:
+        raise refused
+    return together(parts, counted(place, len(parts), what))
+
+
+def counted(place: str, number: int, what: str = "functions") -> str:
+    # How a target is shown that stands for several.
+    return f"{place} ({number} {what})" if number > 1 else place
 
 
 def together(parts: Sequence[Attachment], place: str = "") -> Attachment:

@@ -12,9 +12,10 @@ from contextlib import ExitStack
 
 from ... import _libbpf
 from ...errors import AttachError, KernelSupportError
+from ...inspectors import functions
 from ...inspectors.cgroups import explain_cgroup
-from ...program_types import ATTACH_TYPES, tracepoint_target
-from .base import Attachment, Request, kernel_link, libbpf_link
+from ...program_types import ATTACH_TYPES, is_pattern, tracepoint_target
+from .base import Attachment, Request, each_of, failed, kernel_link, libbpf_link
 from .cgroup import directory
 from .perf import perf_link, process
 
@@ -28,7 +29,17 @@ _DESCENDANTS = 2  # BPF_CGROUP_ITER_DESCENDANTS_PRE: the cgroup, then those belo
 
 
 def _tracepoint(request: Request) -> Attachment:
-    category, event = tracepoint_target(request.target.place)
+    place = request.target.place
+    if not is_pattern(place):
+        return _one(request, place)
+    found = functions.matching_tracepoints(place)
+    if not found:
+        raise failed(errno.ENOENT)
+    return each_of(lambda name: _one(request, name), found, place, "tracepoints")
+
+
+def _one(request: Request, place: str) -> Attachment:
+    category, event = tracepoint_target(place)
     attach = request.lib.bpf_program__attach_tracepoint
     return perf_link(request, attach(request.pointer, category.encode(), event.encode()))
 

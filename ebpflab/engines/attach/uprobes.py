@@ -13,16 +13,25 @@ from pathlib import Path
 from ... import _libbpf
 from ...errors import AttachError
 from ...inspectors import binaries, functions
-from ...program_types import ATTACH_TYPES, UprobeTarget, uprobe_target, usdt_target
-from .base import Attachment, Request, failed, kernel_link, libbpf_link
+from ...program_types import ATTACH_TYPES, UprobeTarget, is_pattern, uprobe_target, usdt_target
+from .base import Attachment, Request, counted, each_of, failed, kernel_link, libbpf_link
 from .perf import perf_link, process
 
 _RETURN = 1  # BPF_F_UPROBE_MULTI_RETURN
 
 
 def _uprobe(request: Request) -> Attachment:
+    place = uprobe_target(request.target.place, returns=request.section.kind == "uretprobe")
+    if place.function is None or not is_pattern(place.function):
+        return _one(request, place)
+    # One link for each function, as BCC does it: kernels older than uprobe.multi have no other way.
+    path, found = _found(place)
+    places = (UprobeTarget(str(path), None, offset) for offset in found)
+    return each_of(lambda each: _one(request, each), places, str(request.target))
+
+
+def _one(request: Request, place: UprobeTarget) -> Attachment:
     returns = request.section.kind == "uretprobe"
-    place = uprobe_target(request.target.place, returns=returns)
     options = _libbpf.UprobeOpts(sz=ct.sizeof(_libbpf.UprobeOpts), retprobe=returns)
     options.func_name = place.function.encode() if place.function else None
     attach, pid = request.lib.bpf_program__attach_uprobe_opts, process(request.target)
@@ -38,17 +47,22 @@ def _file(path: str) -> str:
 def _multi(request: Request) -> Attachment:
     returns = request.section.prefix.startswith("uretprobe")
     place = uprobe_target(request.target.place, returns=returns)
-    path = binaries.resolve_binary(place.path)
-    found = _offsets(path, place) if path else []
-    if not path or not found:
-        raise failed(errno.ENOENT)
+    path, found = _found(place)
     offsets = (ct.c_uint64 * len(found))(*found)
     name = ct.create_string_buffer(os.fsencode(path.resolve()))
     flags, pid = _RETURN if returns else 0, process(request.target)
     # link_create.uprobe_multi: path, offsets, ref_ctr_offsets, cookies, cnt, flags, pid (include/uapi/linux/bpf.h).
     more = struct.pack("=QQQQIII", ct.addressof(name), ct.addressof(offsets), 0, 0, len(found), flags, max(pid, 0))
-    shown = f"{request.target} ({len(found)} functions)" if len(found) > 1 else ""
+    shown = counted(str(request.target), len(found))
     return kernel_link(request.fd, 0, ATTACH_TYPES[request.section.prefix], more=more, place=shown)
+
+
+def _found(place: UprobeTarget) -> tuple[Path, list[int]]:
+    path = binaries.resolve_binary(place.path)
+    found = _offsets(path, place) if path else []
+    if not path or not found:
+        raise failed(errno.ENOENT)
+    return path, found
 
 
 def _offsets(path: Path, place: UprobeTarget) -> list[int]:

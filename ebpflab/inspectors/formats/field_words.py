@@ -80,3 +80,15 @@ def _listed(names: Sequence[str], separator: str = ", ") -> str:
 def one_line(text: str) -> str:
     """Return text with its line breaks and control characters as blanks."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def in_bcc(category: str, event: str, fields: Sequence[Field]) -> list[str]:
+    """Return how BCC's C names the hook of a tracepoint and reads a field; [] where the category is not known.
+
+    Examples
+    --------
+    >>> in_bcc("sched", "sched_wake_idle_without_ipi", tracefs.format("sched:sched_wake_idle_without_ipi").members)
+    ['in BCC: TRACEPOINT_PROBE(sched, sched_wake_idle_without_ipi); args->cpu']
+    """
+    plain = [f"; args->{field.name}" for field in fields if not (field.data_loc or field.rel_loc)]
+    return [f"in BCC: TRACEPOINT_PROBE({category}, {event}){''.join(plain[-1:])}"] if category else []

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from ...errors import CellError
 from ...formatting import Code, Head, Note, Part, html, text
-from .. import tracefs
+from ...program_types import parse_section
+from .. import bcc_names, tracefs
+from . import bcc
 from .fixed import of_kind
 from .formats import of_tracepoint
 from .hooks import Hook, find_hook
@@ -46,6 +48,8 @@ class Template:
         False if the cell only loads its program, because there is nothing to attach it to.
     notes
         What was left out and why, and what to know before running it.
+    engine
+        Whose C it is: "libbpf" or "bcc".
     """
 
     name: str
@@ -54,6 +58,7 @@ class Template:
     targets: Mapping[str, str] = field(default_factory=dict)
     attach: bool = True
     notes: tuple[str, ...] = ()
+    engine: str = "libbpf"
 
     @property
     def cell(self) -> str:
@@ -74,11 +79,12 @@ class Template:
         return html(self._document())
 
     def _document(self) -> list[Part]:
-        head = Head(self.name, f'SEC("{self.section}")', "ok")
+        said = bcc_names.of_row(self.section) if self.engine == "bcc" else f'SEC("{self.section}")'
+        head = Head(self.name, said, "ok")
         return [head, Code(self.cell.rstrip("\n"), language="c"), *(Note(note, label="note") for note in self.notes)]
 
 
-def template(hook: str, *, name: str | None = None) -> Template:
+def template(hook: str, *, name: str | None = None, engine: str = "libbpf") -> Template:
     """Return a complete cell for a hook, with the hook's fields in its rows.
 
     Parameters
@@ -86,9 +92,12 @@ def template(hook: str, *, name: str | None = None) -> Template:
     hook
         A section ("tp/sched/sched_switch", "fentry/vfs_read", "uprobe/libc.so.6:malloc", "xdp"), a tracepoint
         ("sched:sched_switch"), a kind of program ("fentry"), or the name of a hook that only one kind has
-        ("sched_switch"). Where a section does not say where to attach, that may follow: "xdp:eth0".
+        ("sched_switch"). Where a section does not say where to attach, that may follow: "xdp:eth0". BCC's words for
+        a hook ("kprobe__vfs_read") will do as well.
     name
         The variable that will hold the session; made from the hook's name if not given.
+    engine
+        "bcc" for a cell in BCC's C.
 
     Returns
     -------
@@ -98,7 +107,8 @@ def template(hook: str, *, name: str | None = None) -> Template:
     Raises
     ------
     HookNotFoundError
-        There is no such hook, or several kinds have one of this name; ``nearest`` has what may be meant.
+        There is no such hook, or several kinds have one of this name; ``nearest`` has what may be meant. BCC has
+        no programs of this kind; the hint names the template in libbpf's C.
     CellError
         The name cannot be that of a variable.
     KernelSupportError, PrivilegeError
@@ -111,10 +121,11 @@ def template(hook: str, *, name: str | None = None) -> Template:
     """
     if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
         raise CellError(f"{name!r} cannot be a variable name", hint='use a Python identifier, such as name="opens"')
-    found = find_hook(hook)
+    bcc_names.check_engine(engine)
+    found = find_hook(bcc_names.section_of(hook))
     called = name or _name(found)
-    made = _made(found, called)
-    return Template(called, made.section, made.source, made.targets, made.attach, made.notes)
+    made = _made_for_bcc(found, called, hook) if engine == "bcc" else _made(found, called)
+    return Template(called, made.section, made.source, made.targets, made.attach, made.notes, engine)
 
 
 def _made(hook: Hook, name: str) -> Made:
@@ -129,6 +140,22 @@ def _made(hook: Hook, name: str) -> Made:
             return made
         return replace(made, targets={handler(section.target): hook.place or "self"})
     return of_kind(section, hook.place, name, bare=False)
+
+
+def _made_for_bcc(hook: Hook, name: str, asked: str) -> Made:
+    section = hook.section
+    if not bcc_names.knows(section):
+        raise bcc_names.unknown(section, asked)
+    if hook.bare and section.type.hook == "" and f"{section.prefix}+" in section.type.sections:
+        section = parse_section(f"{section.prefix}/{section.type.example}")  # that of the kind's own template
+    if section.kind == "iter":
+        made = of_iterator(section, name)
+        if made.targets:
+            raise bcc_names.unknown(section, asked)
+        return bcc.iterator(section, made)
+    if section.kind in _PROGRAMS:
+        return bcc.in_bcc(section, _PROGRAMS[section.kind](section), name)
+    return bcc.translated(of_kind(section, hook.place, name, bare=hook.bare))
 
 
 def _name(hook: Hook) -> str:

@@ -143,10 +143,8 @@ def variable(text: str) -> str:
 
 def event_cell(program: Program, name: str) -> Made:
     """Return the C of a program that sends a row for each event."""
-    kept, over = program.columns[:_MOST], program.columns[_MOST:]
-    left_out = [*program.left_out, *(f"{c.name}: there are {_MOST} columns already" for c in over)]
-    columns = _named(kept)
-    members = ["ktime_t time;", "u32 pid;", "char comm[16];", *(_member(c) for c in columns)]
+    columns, left_out = listed_columns(program)
+    members = ["ktime_t time;", "u32 pid;", "char comm[16];", *map(member, columns)]
     fills = [
         "e->time = bpf_ktime_get_ns();",
         "e->pid = bpf_get_current_pid_tgid() >> 32;",
@@ -156,14 +154,20 @@ def event_cell(program: Program, name: str) -> Made:
     source = _EVENTS.format(
         comment=comment(program.says, left_out, f"{name}.events.df()"),
         before=f"{program.before}\n\n" if program.before else "",
-        members=_lines(members, 1),
+        members=indented(members, 1),
         section=program.section,
         head=wrapped(program.head),
         leave=program.verdict.partition(" /*")[0],
-        fills=_lines(fills, 1),
+        fills=indented(fills, 1),
         verdict=program.verdict,
     )
     return Made(source, program.section, tuple(left_out))
+
+
+def listed_columns(program: Program) -> tuple[list[Column], list[str]]:
+    """Return the columns of a program's rows under the names that they have there, and what is left out."""
+    kept, over = program.columns[:_MOST], program.columns[_MOST:]
+    return _named(kept), [*program.left_out, *(f"{c.name}: there are {_MOST} columns already" for c in over)]
 
 
 def row_cell(program: Program, name: str, declare: Sequence[str], skip: str) -> Made:
@@ -172,12 +176,12 @@ def row_cell(program: Program, name: str, declare: Sequence[str], skip: str) -> 
     source = _ROWS.format(
         comment=comment(program.says, program.left_out, f"{name}.iterate_df()"),
         before=f"{program.before}\n\n" if program.before else "",
-        members=_lines([_member(c) for c in columns], 1),
+        members=indented([member(c) for c in columns], 1),
         section=program.section,
         head=program.head,
-        declare=_lines(declare, 1),
+        declare=indented(declare, 1),
         skip=skip,
-        fills=_lines([c.fill for c in columns], 1),
+        fills=indented([c.fill for c in columns], 1),
     )
     return Made(source, program.section, program.left_out)
 
@@ -191,6 +195,21 @@ def comment(says: str, left_out: Iterable[str] = (), rows: str = "") -> str:
     if rows:
         lines.append(f"The rows: {rows}")
     return "\n".join(f"// {line}" for line in lines)
+
+
+def member(column: Column) -> str:
+    """Return the declaration of a column, with its note cut to the width of a line."""
+    shown = f"{column.declaration};"
+    note = column.note.replace("*/", "* /")
+    room = _WIDTH - 8 - len(shown) - len(" /*  */")
+    if len(note) > room:
+        note = f"{note[: room - len(' ...')].rpartition(' ')[0]} ..."
+    return f"{shown} /* {note} */" if note else shown
+
+
+def indented(texts: Iterable[str], tabs: int) -> str:
+    """Return pieces of C one below the other, each line behind so many tabs."""
+    return "\n".join("\t" * tabs + line for text in texts for line in text.split("\n"))
 
 
 def wrapped(head: str) -> str:
@@ -217,19 +236,6 @@ def _word(text: str) -> str:
 
 def _paragraph(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDTH - 3, break_long_words=False, break_on_hyphens=False)
-
-
-def _member(column: Column) -> str:
-    shown = f"{column.declaration};"
-    note = column.note.replace("*/", "* /")
-    room = _WIDTH - 8 - len(shown) - len(" /*  */")
-    if len(note) > room:
-        note = f"{note[: room - len(' ...')].rpartition(' ')[0]} ..."
-    return f"{shown} /* {note} */" if note else shown
-
-
-def _lines(texts: Iterable[str], tabs: int) -> str:
-    return "\n".join("\t" * tabs + line for text in texts for line in text.split("\n"))
 
 
 _EVENTS = """\
