@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .recording.replay import replay
     from .registry import close_all, sessions
     from .session import Session
+    from .tracer.trace import bpftrace
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Session",
     "__version__",
     "bindings",
+    "bpftrace",
     "close_all",
     "context",
     "doctor",
@@ -68,6 +70,7 @@ _HOMES = {
     "EbpflabError": ".errors",
     "Session": ".session",
     "bindings": ".inspectors.types.bindings",
+    "bpftrace": ".tracer.trace",
     "close_all": ".registry",
     "context": ".inspectors.contexts",
     "doctor": ".health",
@@ -108,19 +111,24 @@ def _viewer(session: Session, look: Any) -> Any:
 
 def load_ipython_extension(shell: Any) -> None:
     """Register ``%%bpf`` and ``%bpf``, completion and help in such cells; called by ``%load_ext ebpflab``."""
+    from . import errors
     from .jupyter.completion import register
-    from .jupyter.magics import BpfMagics, announce
+    from .jupyter.magics import BpfMagics, announce, present
     from .jupyter.magics import unregister as forget
 
     forget(shell)  # %reload_ext would otherwise leave the ones of before
     shell.register_magics(BpfMagics)
     register(shell)
+    if hasattr(shell, "kernel"):  # a front end that shows HTML
+        errors.present = present
     announce()
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Take the magics, completion and help out of the shell again; called by ``%unload_ext ebpflab``."""
+    from . import errors
     from .jupyter import completion, magics
 
+    errors.present = None
     completion.unregister(shell)
     magics.unregister(shell)

@@ -229,7 +229,7 @@ class TestRunOpts(ct.Structure):
 
 
 class ProgInfo(ct.Structure):
-    # struct bpf_prog_info (include/uapi/linux/bpf.h) up to recursion_misses; the kernel fills what we ask for.
+    # struct bpf_prog_info (include/uapi/linux/bpf.h) up to verified_insns; the kernel fills what it knows of it.
     _fields_ = [
         ("type", _u32),
         ("id", _u32),
@@ -266,6 +266,8 @@ class ProgInfo(ct.Structure):
         ("run_time_ns", ct.c_uint64),
         ("run_cnt", ct.c_uint64),
         ("recursion_misses", ct.c_uint64),
+        ("verified_insns", _u32),
+        ("attach_btf_obj_id", _u32),
     ]
 
 

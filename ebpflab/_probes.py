@@ -242,6 +242,32 @@ def _two(first: int, second: int) -> int:
     return int.from_bytes(struct.pack("=II", first, second), sys.byteorder)
 
 
+class _Nothing(ct.Structure):
+    # Zeros, as many as the first versions of both attributes have.
+    _fields_ = [("zeros", _u64 * 9)]
+
+
+_NO_COMMAND = 0x7FFF
+
+
+def filtered() -> tuple[str, ...]:
+    # The system calls that a filter (seccomp) refuses: the kernel's own answer to nonsense is EINVAL.
+    def bpf() -> int:
+        return _syscalls.bpf(_NO_COMMAND, _Nothing())
+
+    def perf_event_open() -> int:
+        return _syscalls.perf_event_open(_Nothing(), -1, -1)
+
+    refused = []
+    for call in (bpf, perf_event_open):
+        try:
+            os.close(call())
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+                refused.append(f"{call.__name__}(2)")
+    return tuple(refused)
+
+
 def trace(program: Program) -> Answer:
     # Attach a program to the function that it was loaded for, by a link, and let go of it.
     with _libbpf.interrupts_later(), loaded(program) as fd:

@@ -60,6 +60,11 @@ def _without_attributes(text: str) -> str:
     return (_ATTRIBUTE.sub(" ", text) if "__" in text or "typeof" in text else text).strip()
 
 
+# A function's name, also of one whose parameters a macro declares; and what says that it is more than a program.
+_FUNCTION = re.compile(r"\b(?:BPF_PROG2?|BPF_K(?:RET)?PROBE|BPF_U(?:RET)?PROBE|BPF_KSYSCALL)\s*\(\s*(\w+)|(\w+)\s*\(")
+_SETTLED = re.compile(r"\b(?:SEC|__section|static|inline|__hidden|__weak|section)\b")
+
+
 @dataclass
 class _Block:
     # A pair of braces: the text before them, the text in them that is not in braces further inside, and what
@@ -138,6 +143,8 @@ class Cell:
         The C text, exactly as written.
     path
         The file it was read from, if it was.
+    cflags
+        Options for the compiler, as :func:`ebpflab.cflags.parse` gives them.
 
     Examples
     --------
@@ -147,6 +154,7 @@ class Cell:
 
     source: str
     path: Path | None = field(default=None, compare=False)
+    cflags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.code.strip():
@@ -249,6 +257,19 @@ class Cell:
             if name and any(kind in block.inner for kind in _BUFFER_TYPES):
                 rings.append(Ring(name[1], bool(re.search(r"__type\s*\(\s*value\b", block.inner))))
         return tuple(rings)
+
+    @cached_property
+    def idle(self) -> tuple[Location, ...]:
+        """Functions that are in no section and that nothing calls: nobody will ever run them."""
+        found = []
+        for block in self._blocks:
+            name = _FUNCTION.search(block.head) if not block.local and block.head.endswith(")") else None
+            if name is None or _SETTLED.search(block.head):
+                continue
+            uses = list(re.finditer(rf"\b{name[1] or name[2]}\b", self.code))
+            if len(uses) == 1:
+                found.append(self.line_of(uses[0].start(), len(uses[0][0])))
+        return tuple(found)
 
     def line_of(self, offset: int, length: int = 1) -> Location:
         """The location of a character offset of the source."""

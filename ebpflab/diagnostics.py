@@ -8,13 +8,12 @@ their columns are used here.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from . import compiler_hints
 from .errors import CompileError, Diagnostic, Location
-from .similar import did_you_mean, nearest
 
 __all__ = ["CLANG_FLAGS", "parse", "summarise"]
 
@@ -44,17 +43,11 @@ _STATEMENT = re.compile(r"could not determine the original source location for (
 _UNHELPFUL = re.compile(
     r"expanded from macro|\(skipping \d+ expansions|could not determine the original|include the header <"
 )
-_STACK = re.compile(r"stack limit")
 # What the code generator prints of its own inside: a function without debug information, a call's target.
 _TIDY = (
     (re.compile(r"^<unknown>:0:0: in function (\w+) .*?\): "), r"in \1: "),
     (re.compile(r"^too many args to 0x.*@(\w+)>.*$"), r"too many args to \1"),
 )
-_ARRAY = re.compile(r"\b(\w+)\s+(\w+)\s*((?:\[\s*\d{1,9}\s*\])+)")
-_SIZES = {
-    "short": 2, "u16": 2, "__u16": 2, "s16": 2, "int": 4, "unsigned": 4, "u32": 4, "__u32": 4, "s32": 4,
-    "long": 8, "u64": 8, "__u64": 8, "s64": 8,
-}  # fmt: skip
 
 
 @dataclass
@@ -107,7 +100,7 @@ def parse(stderr: str, cell_text: str, file: str = "cell") -> tuple[Diagnostic, 
     return tuple(found)
 
 
-def summarise(diagnostics: Sequence[Diagnostic], *, helpers: Sequence[str] = ()) -> CompileError:
+def summarise(diagnostics: Sequence[Diagnostic], *, helpers: Mapping[str, str] | None = None) -> CompileError:
     """Make the error to raise when clang has refused a cell.
 
     Parameters
@@ -115,7 +108,8 @@ def summarise(diagnostics: Sequence[Diagnostic], *, helpers: Sequence[str] = ())
     diagnostics
         What `parse` returned.
     helpers
-        Names of the functions that a cell can call, from which the nearest to an unknown one are offered.
+        Prototypes of the functions that a cell can call, by name: the nearest to an unknown one are offered, and a
+        call with too few or too many arguments is answered with what the function takes.
 
     Returns
     -------
@@ -130,9 +124,11 @@ def summarise(diagnostics: Sequence[Diagnostic], *, helpers: Sequence[str] = ())
     errors = [d for d in diagnostics if "error" in d.severity and "too many errors emitted" not in d.message]
     if not errors:
         return CompileError("clang refused the cell without an error message", diagnostics=diagnostics)
-    first, *others = errors
+    # Of a variable too large for the stack clang complains several times; one message says why.
+    first = next((e for e in errors if compiler_hints.STACK.search(e.message)), errors[0])
+    others = [e for e in errors if e is not first]
     plural = "s" if others else ""
-    hint = _hint(first, helpers) or _clangs_own(first)
+    hint = compiler_hints.hint(first, helpers or {}) or _clangs_own(first)
     details = [_one_line(error) for error in others[:_MOST_DETAILS]]
     after = diagnostics[diagnostics.index(first) + 1 :][:1]
     details[:0] = [_one_line(note) for note in after if note.message.endswith(_INCLUDED_HERE)]
@@ -195,7 +191,7 @@ def _place_statement(error: _Draft, note: _Draft, file: str) -> bool:
     match = _STATEMENT.match(note.message)
     if match is None or (note.file, note.line, note.column) != (error.file, error.line, error.column):
         return False
-    if match[1] == file and int(match[2]) and not _STACK.search(error.message):
+    if match[1] == file and int(match[2]) and not compiler_hints.STACK.search(error.message):
         error.line, error.column = int(match[2]), int(match[3])
     return True
 
@@ -207,7 +203,7 @@ def _diagnostic(draft: _Draft, lines: list[str], file: str) -> Diagnostic:
     elif draft.file:
         where = _other_location(draft)
     fixits = [_readable(draft, fixit, lines, file) for fixit in draft.fixits]
-    if _STACK.search(draft.message) and (largest := _largest_array(lines, where)):
+    if compiler_hints.STACK.search(draft.message) and (largest := compiler_hints.largest(lines, where)):
         fixits.append(f"move {largest} into a BPF_MAP_TYPE_PERCPU_ARRAY map")
     return Diagnostic(draft.severity, draft.message, where, tuple(fixits))
 
@@ -263,20 +259,6 @@ def _readable(draft: _Draft, fixit: tuple[int, int, int, int, str], lines: list[
     return f"write '{new}' instead of '{old}'" if old else f"write '{new}' instead"
 
 
-def _largest_array(lines: list[str], where: Location | None) -> str:
-    # The largest array, as far as a glance at the text can tell, of the function that begins at `where`.
-    best, said = 0, ""
-    start = where.line if where else 1
-    for number, text in enumerate(lines[start - 1 :], start):
-        for c_type, name, dimensions in _ARRAY.findall(text):
-            size = _SIZES.get(c_type, 1) * math.prod(int(n) for n in re.findall(r"\d+", dimensions))
-            if size > best:
-                best, said = size, f"{name}{dimensions} (line {number})"
-        if where and text.startswith("}"):
-            break
-    return said
-
-
 def _one_line(error: Diagnostic) -> str:
     if error.where is None:
         return error.message
@@ -285,89 +267,3 @@ def _one_line(error: Diagnostic) -> str:
 
 def _clangs_own(error: Diagnostic) -> str | None:
     return "; ".join(error.fixits) or None
-
-
-_BCC = (
-    'this is BCC\'s dialect: run the cell with --engine bcc, or define the map as a struct in SEC(".maps") and call '
-    "helpers such as bpf_map_lookup_elem()"
-)
-_BCC_TEXT = re.compile(
-    r"\bBPF_(?:HASH|ARRAY|PERF_OUTPUT|RINGBUF_OUTPUT|HISTOGRAM|TABLE|STACK_TRACE|PERCPU_(?:HASH|ARRAY)|LRU_HASH"
-    r"|LPM_TRIE|PERF_ARRAY|CGROUP_ARRAY|PROG_ARRAY|QUEUE|STACK)\s*\(|\bTRACEPOINT_PROBE\s*\(|\bKFUNC_PROBE\s*\("
-    r"|\.(?:lookup|lookup_or_try_init|lookup_or_init|increment|atomic_increment|perf_submit|ringbuf_output"
-    r"|ringbuf_reserve|get_stackid)\s*\("
-)
-_UNKNOWN_FUNCTION = re.compile(
-    r"(?:implicit declaration of function|implicitly declaring library function"
-    r"|call to undeclared (?:library )?function"
-    r"|use of undeclared identifier) '(\w+)'"
-)
-# What to use in place of functions of the C library.
-_LIBC = {
-    "printf": "bpf_printk()", "fprintf": "bpf_printk()", "puts": "bpf_printk()", "sprintf": "BPF_SNPRINTF()",
-    "snprintf": "BPF_SNPRINTF()", "strcmp": "bpf_strncmp()", "strncmp": "bpf_strncmp()",
-    "strcpy": "bpf_probe_read_kernel_str()", "strncpy": "bpf_probe_read_kernel_str()",
-    "strlen": "the length that bpf_probe_read_kernel_str() returns", "memcpy": "__builtin_memcpy()",
-    "memset": "__builtin_memset()", "memcmp": "__builtin_memcmp()", "malloc": "a map", "calloc": "a map",
-    "free": "a map", "time": "bpf_ktime_get_ns()", "clock_gettime": "bpf_ktime_get_ns()",
-    "getpid": "bpf_get_current_pid_tgid() >> 32", "getuid": "bpf_get_current_uid_gid()",
-    "rand": "bpf_get_prandom_u32()", "random": "bpf_get_prandom_u32()", "exit": "return",
-}  # fmt: skip
-# Message, and what a beginner should do about it. The first row that matches wins.
-_HINTS = tuple(
-    (re.compile(pattern), hint)
-    for pattern, hint in (
-        (r"'(?:std\w+\.h|string\.h|unistd\.h|(?:bits|gnu|sys|asm)/[^']+)' file not found",
-         "there is no C library in the kernel: leave its headers out; types and helpers are already there"),
-        (r"'(?P<name>[^']+)' file not found",
-         "put {name} beside the notebook, or leave it out: vmlinux.h and libbpf's headers are already there"),
-        (r"expected ';'", "a ';' is missing here, or at the end of the line before"),
-        (r"expected '(?P<what>[^']+)'", "a '{what}' is missing, or one too many stands before"),
-        (r"unknown type name '\w+'; did you mean '(?P<name>\w+)'", "write {name}"),
-        (r"unknown type name '(?P<name>\w+)'|must use 'struct' tag to refer to type '(?P<tag>\w+)'",
-         "if it is a kernel struct, write struct {name}{tag}; %bpf type {name}{tag} shows whether the kernel has it"),
-        (r"redefinition of '(?P<name>\w+)'",
-         "two programs, functions or variables of the cell are called {name}: rename one"),
-        (r"incomplete (?:definition of |result )?type '?(?:const )?(?:struct|union|enum) (?P<name>\w+)"
-         r"|type '(?:struct|union|enum) (?P<other>\w+)' that is never completed",
-         "nothing here defines {name}{other}: check its name with %bpf type {name}{other}, or define it in the cell"),
-        (r"no member named '\w+' in '(?:struct|union) (?P<name>\w+)'", "%bpf type {name} lists its fields"),
-        (r"stack limit", "a function has 512 bytes for its variables: keep large ones in a per-CPU array map"),
-        (r"built-in function '__\w*[sd]f\w*'", "BPF has no floating point: compute with integers, such as thousandths"),
-        (r"built-in function '(?P<name>mem\w+)'",
-         "{name} of this size would be a call into libc: copy less at a time, or use bpf_probe_read_kernel()"),
-        (r"built-in function '(?P<name>\w+)'", "there is no library to call {name} from: write it out or use a helper"),
-        (r"signed division", "BPF divides only unsigned numbers: cast both to u64 first"),
-        (r"too many arg(?:ument)?s", "a function of BPF takes at most five arguments: pass a pointer to a struct"),
-        (r"VarArgs or StructRet", "return a number, or fill in a struct that the caller points to"),
-        (r"call to global function|undefined (?:symbol|reference)|[Uu]ndefined external|relocation",
-         "the cell declares this but defines it nowhere: define it, or mark it __ksym or __kconfig"),
-    )
-)  # fmt: skip
-
-
-def _hint(error: Diagnostic, helpers: Sequence[str]) -> str | None:
-    if error.where and _BCC_TEXT.search(error.where.text):
-        return _BCC
-    if "did you mean" not in error.message and (match := _UNKNOWN_FUNCTION.match(error.message)):
-        return _hint_for_name(match[1], "function" in error.message, helpers)
-    if _STACK.search(error.message) and error.fixits:
-        return f"a function has 512 bytes for its variables: {error.fixits[0]}"
-    for pattern, hint in _HINTS:
-        if match := pattern.search(error.message):
-            return hint.format(**{name: text or "" for name, text in match.groupdict().items()})
-    return None
-
-
-def _hint_for_name(name: str, called: bool, helpers: Sequence[str]) -> str | None:
-    if name in _LIBC:
-        return f"there is no C library in the kernel: use {_LIBC[name]}"
-    if name == "SEC":
-        return "#include <bpf/bpf_helpers.h> defines SEC()"
-    if not called and not name.startswith("bpf_"):
-        return None
-    if close := did_you_mean(nearest(name, helpers)):
-        return close
-    if name.startswith("bpf_"):
-        return "no helper of this name is known to libbpf's headers: see bpf-helpers(7) for those there are"
-    return f"define {name}() in the cell, before its first use, or see bpf-helpers(7) for what the kernel offers"

@@ -30,9 +30,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 full_tracebacks = False
+# Set by a front end that can show more than text: called with an error that has more to tell than a few lines.
+present: Callable[[EbpflabError], None] | None = None
+_WIDEST = 300  # letters of a line that are shown
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,23 @@ class Location:
         if not self.text:
             return head
         number = f"{self.line:>5} | "
-        shown = f"{head}\n{number}{self.text}"
-        if self.column is None:
+        text, column = self._part()
+        shown = f"{head}\n{number}{text}"
+        if column is None:
             return shown
         # A tab before the caret has to stay a tab, or the caret points elsewhere.
-        before = "".join("\t" if c == "\t" else " " for c in self.text[: self.column - 1])
-        return f"{shown}\n{' ' * (len(number) - 2)}| {before}^{'~' * (self.length - 1)}"
+        before = "".join("\t" if c == "\t" else " " for c in text[: column - 1])
+        under = "~" * (min(self.length, max(len(text) - column + 1, 1)) - 1)
+        return f"{shown}\n{' ' * (len(number) - 2)}| {before}^{under}"
+
+    def _part(self) -> tuple[str, int | None]:
+        # Of a very long line, what is around the column.
+        if len(self.text) <= _WIDEST:
+            return self.text, self.column
+        start = max((self.column or 1) - 1 - _WIDEST // 2, 0)
+        before, after = "..." if start else "", "..." if start + _WIDEST < len(self.text) else ""
+        column = None if self.column is None else self.column - start + len(before)
+        return f"{before}{self.text[start : start + _WIDEST]}{after}", column
 
 
 class EbpflabError(Exception):
@@ -107,10 +121,13 @@ class EbpflabError(Exception):
             import traceback
 
             return traceback.format_exception(self)
-        return [f"{type(self).__name__} [{self.stage}]: {self}"]
+        return [f"{type(self).__name__} [{self.stage}]: {self._lines()}"]
+
+    def _lines(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
-        from .formatting import error_html
+        from .error_page import error_html
 
         return error_html(self)
 
@@ -185,6 +202,17 @@ class VerifierError(LoadError):
         self.log = log
         self.log_path = log_path
         self.explanation = explanation
+        self._presented = False
+
+    def _lines(self) -> str:
+        if present is None:
+            from .error_page import error_text
+
+            return "\n".join([self.what, *error_text(self).split("\n")[1:]])
+        if not self._presented:  # IPython asks twice: once to show it, once to remember it
+            present(self)
+            self._presented = True
+        return "\n  hint: ".join(filter(None, (self.what, self.hint)))
 
 
 class AttachError(EbpflabError):

@@ -13,10 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .errors import EbpflabError
+from typing import Any
 
 _WIDEST = 60  # characters of a value in a summary
 
@@ -82,7 +79,15 @@ class Picture:
     height: int
 
 
-Part = Head | Steps | Table | Code | Note | Picture
+@dataclass(frozen=True)
+class Fold:
+    """A sentence, and text that HTML shows when one clicks on it."""
+
+    summary: str
+    text: str
+
+
+Part = Head | Steps | Table | Code | Note | Picture | Fold
 
 
 @functools.cache
@@ -141,6 +146,8 @@ def _text_part(part: Part) -> str:
         return "\n".join(filter(None, (part.title, *(f"  {line}" for line in part.text.split("\n")))))
     if isinstance(part, Picture):
         return f"  {part.alt}"
+    if isinstance(part, Fold):
+        return "\n".join([f"  {part.summary}", *(f"    {line}" for line in part.text.split("\n") if line)])
     return f"  {part.label}: {part.text}" if part.label else f"  {part.text}"
 
 
@@ -183,6 +190,8 @@ def _html_part(part: Part) -> str:
         return f"{title}<pre>{_coloured(part)}</pre>"
     if isinstance(part, Picture):
         return _html_picture(part)
+    if isinstance(part, Fold):
+        return f"<details><summary>{escape(part.summary)}</summary><pre>{escape(part.text)}</pre></details>"
     label = f"<b>{escape(part.label)}:</b> " if part.label else ""
     return f'<div class="{escape(part.tone)}">{label}{escape(part.text)}</div>'
 
@@ -279,20 +288,3 @@ def shown(value: Any, widest: int = _WIDEST) -> str | float | bool | None:
 def _one_line(value: str) -> str:
     # A file may have a line break or a terminal's control sequence in its name: these are shown, not sent.
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in value)
-
-
-def error_document(error: EbpflabError) -> list[Part]:
-    """Describe an error: what happened, where in the cell, the tool's own words, what to do."""
-    document: list[Part] = [Head(error.what, error.stage, "error")]
-    if error.where is not None:
-        document.append(Code(str(error.where)))
-    if error.details:
-        document.append(Code("\n".join(error.details)))
-    if error.hint:
-        document.append(Note(error.hint, "ok", "hint"))
-    return document
-
-
-def error_html(error: EbpflabError) -> str:
-    """Render an error as HTML."""
-    return html(error_document(error))

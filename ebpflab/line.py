@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from . import cache, verifier
 from . import compile as compiler
-from .bcc import building
+from . import refusals, verifier
+from .bcc import building, kernel_headers
+from .bcc.kernel_headers import KernelHeaders
 from .cell import Cell, read
+from .cflags import parse as parse_cflags
 from .engines.base import Engine, Handle
 from .engines.bcc import BccEngine
 from .engines.libbpf import LibbpfEngine
@@ -70,6 +71,8 @@ class Prepared:
     targets: Mapping[str, str]
     warnings: tuple[Diagnostic, ...] = ()
     waiting: tuple[str, ...] = ()
+    # Targets of a program beside the one in `targets`.
+    more: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def prepare(
@@ -79,28 +82,30 @@ def prepare(
     events: dict[str, str],
     stage: Stage,
     headers: str | PathLike[str] | None = None,
+    cflags: str | Sequence[str] = (),
 ) -> Prepared:
     _check_engine(engine)
     with stage("cell"):
         path = _path(source)
         if path is not None and path.suffix == ".o":
             return Prepared(_read_object(path), LibbpfEngine(), None, targets)
-        cell = read(path if path is not None else fspath(source))
+        cell = replace(read(path if path is not None else fspath(source)), cflags=parse_cflags(cflags))
         bcc = _is_bcc(cell, engine)
-        folder = _header_folder(headers, bcc=bcc)
+        real = _real_headers(headers, bcc=bcc)
         _check_sections(cell, targets)
         contexts = "" if bcc else _contexts(cell)
     if bcc:
-        return _prepare_bcc(cell, targets, stage, folder, keep_types=bool(events))
+        # What an iterator writes has a type, too.
+        return _prepare_bcc(cell, targets, stage, real, keep_types=bool(events) or "bpf_seq_write" in cell.words)
     with stage("compile") as outcome:
         keep = compiler.kept_types(cell, always=bool(events))
         compiled = compiler.compile_cell(cell, contexts=contexts, keep_types=keep)
         outcome.detail = "cached" if compiled.cached else _headers(compiled)
-    return Prepared(compiled.object, LibbpfEngine(), cell, targets, compiled.warnings)
+    return Prepared(compiled.object, LibbpfEngine(), cell, targets, (*_idle(cell), *compiled.warnings))
 
 
 def _prepare_bcc(
-    cell: Cell, targets: dict[str, str], stage: Stage, headers: Path | None, *, keep_types: bool
+    cell: Cell, targets: dict[str, str], stage: Stage, headers: KernelHeaders | None, *, keep_types: bool
 ) -> Prepared:
     with stage("compile") as outcome:
         try:
@@ -108,7 +113,9 @@ def _prepare_bcc(
         except CompileError as error:
             raise _missing_tracepoint(cell) or error from None
         outcome.detail = built.detail
-    return Prepared(built.object, BccEngine(), cell, {**targets, **built.targets}, built.warnings, built.waiting)
+    # Of a program that waits the user gave the kind only.
+    places = {name: place for name, place in targets.items() if name not in built.waiting}
+    return Prepared(built.object, BccEngine(), cell, {**places, **built.targets}, built.warnings, built.waiting)
 
 
 def _headers(compiled: compiler.Compiled) -> str:
@@ -149,21 +156,24 @@ def check(handle: Handle, prepared: Prepared, variables: Variables, values: dict
 
 
 @contextlib.contextmanager
-def located(cell: Cell | None, name: str) -> Iterator[None]:
-    # Give errors of load and attach their place in the cell, and keep the verifier's whole log in a file.
+def located(cell: Cell | None, name: str, warnings: Sequence[Diagnostic] = ()) -> Iterator[None]:
+    # Give errors of load and attach their place in the cell, and keep the verifier's whole log in a file. What clang
+    # only warned of is often what the verifier refuses.
     try:
         yield
     except VerifierError as error:
-        path = cache.directory("logs") / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-verifier.log"
-        cache.write(path, error.log.encode())
+        path = refusals.keep(name, error.log)
         error.log_path = str(path)
-        explanation = error.explanation
         if cell is not None:
-            line = explanation.line or (
-                verifier.locate(explanation.source, cell.source) if explanation.source else None
-            )
-            error.where = cell.location(line, explanation.column) if line else None
-        error.details = tuple(filter(None, (explanation.meaning, f"whole log: {path} ({explanation.lines:,} lines)")))
+            error.explanation = verifier.explain(error.log, errno=error.errno, file="cell", cell=cell.source)
+            line = error.explanation.line
+            error.where = cell.location(line, error.explanation.column) if line else None
+        explanation = error.explanation
+        line = error.where.line if error.where else None
+        warned = [f"clang warned here: {w.message}" for w in warnings if line and w.where and w.where.line == line]
+        cut = ", cut short" if explanation.truncated else ""
+        log = f"whole log: %bpf log {name}, or {path} ({explanation.lines:,} lines{cut})"
+        error.details = tuple(filter(None, (explanation.meaning, *warned[:1], log)))
         error.hint = explanation.fix or None
         raise
     except HookNotFoundError as error:
@@ -202,21 +212,15 @@ def _check_engine(engine: str) -> None:
         raise CellError(f"there is no engine {engine!r}", hint=f"engines: {', '.join(ENGINES)}")
 
 
-def _header_folder(headers: str | PathLike[str] | None, *, bcc: bool) -> Path | None:
+def _real_headers(headers: str | PathLike[str] | None, *, bcc: bool) -> KernelHeaders | None:
     if headers is None:
         return None
-    folder = Path(headers).expanduser()
     if not bcc:
         raise CellError(
             "--headers is for cells of BCC's dialect",
             hint="a libbpf cell includes what it wants; its types are the running kernel's",
         )
-    if not (folder / "include" / "linux" / "kconfig.h").is_file():
-        raise CellError(
-            f"{folder} holds no kernel headers: it has no include/linux/kconfig.h",
-            hint=f"give the folder of the running kernel's headers, such as /lib/modules/{os.uname().release}/build",
-        )
-    return folder
+    return kernel_headers.find(Path(headers).expanduser())
 
 
 def _path(source: str | PathLike[str]) -> Path | None:
@@ -259,7 +263,24 @@ def _is_bcc(cell: Cell, engine: str) -> bool:
             where=cell.location(cell.sections[0][1]),
             hint="leave out --engine bcc; BCC takes a function's hook from its name, as in kprobe__vfs_read",
         )
+    if cell.bcc_mark and cell.sections and engine == "auto":
+        raise CellError(
+            f"the cell mixes two dialects: line {cell.bcc_mark.line} is BCC's C, and SEC() is libbpf's",
+            where=cell.location(cell.sections[0][1]),
+            hint='keep one: define the map as a struct in SEC(".maps"), or the program as '
+            "TRACEPOINT_PROBE(syscalls, sys_enter_openat)",
+        )
     return engine == "bcc" or cell.dialect == "bcc"
+
+
+def _idle(cell: Cell) -> tuple[Diagnostic, ...]:
+    return tuple(
+        Diagnostic(
+            "warning", f"{where.text[where.column - 1 :][: where.length]}() has no SEC(...): nothing runs it", where
+        )
+        for where in cell.idle
+        if where.column and cell.sections
+    )
 
 
 def _check_sections(cell: Cell, targets: Mapping[str, str]) -> None:

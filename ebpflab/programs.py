@@ -11,6 +11,7 @@ from .errors import SessionError
 from .program_types import parse_section
 from .runs import RunResult
 from .similar import nearest
+from .verifier.statistics import Statistics, statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,23 +50,28 @@ class Programs:
         self._links: list[LinkInfo] = []
         self._wanted: dict[str, str] = {}  # record types by buffer or iterator, as the user asked for
         self._verifier_log = ""
+        self._statistics: dict[str, Statistics] | None = None
         self._disassemblies: dict[str, Disassembly] = {}
 
     @property
     def programs(self) -> pd.DataFrame:
-        """The programs: name, type, section, insns, jited, run_cnt, run_ns.
+        """The programs: name, type, section, insns, jited, run_cnt, run_ns, verified.
 
-        The kernel counts runs only while ``kernel.bpf_stats_enabled`` is 1.
+        The kernel counts runs only while ``kernel.bpf_stats_enabled`` is 1. ``verified`` is the number of instructions
+        that the verifier walked through, of the million that it would; 0 before Linux 5.16, and :attr:`verification`
+        tells more.
         """
         import pandas as pd
 
         if self._state != "closed":
             self._programs = list(self._handle.programs())
         rows = [
-            (p.name, parse_section(p.section).kind, p.section, p.insns, p.jited, p.run_cnt, p.run_ns)
+            (p.name, parse_section(p.section).kind, p.section, p.insns, p.jited, p.run_cnt, p.run_ns, p.verified)
             for p in self._programs
         ]
-        return pd.DataFrame(rows, columns=["name", "type", "section", "insns", "jited", "run_cnt", "run_ns"])
+        return pd.DataFrame(
+            rows, columns=["name", "type", "section", "insns", "jited", "run_cnt", "run_ns", "verified"]
+        )
 
     @property
     def verifier_log(self) -> str:
@@ -80,8 +86,44 @@ class Programs:
         """
         if not self._verifier_log:
             self._alive()
-            self._verifier_log = self._handle.verifier_log()
+            logs = self._handle.verifier_log()
+            self._verifier_log = "\n".join(f"{name}:\n{log}" for name, log in logs.items())
         return self._verifier_log
+
+    @property
+    def verification(self) -> pd.DataFrame:
+        """What it took to verify the programs, beside the kernel's limits; it is asked at the first look.
+
+        Columns: program; processed, limit (instructions that the verifier walked through, each as often as it came
+        by, and how many it would have); states, peak_states, states_per_insn (register states that it kept in all,
+        at a time, and of one instruction); stack (bytes, of all functions together; 512 is the most that a function
+        and those it calls may have); us (microseconds that it took); hint (what to do when a limit is near).
+
+        Needs Linux 5.2 or later for stack and us. The format is that of print_verification_stats() in
+        kernel/bpf/verifier.c.
+
+        Raises
+        ------
+        SessionError
+            When the session was closed before the first look.
+
+        Examples
+        --------
+        >>> s.verification[["program", "processed", "limit", "stack"]]
+        """
+        import pandas as pd
+
+        if self._statistics is None:
+            self._alive()
+            logs = self._handle.verifier_log(statistics=True)
+            self._statistics = {name: counted for name, log in logs.items() if (counted := statistics(log))}
+        rows = [
+            (name, c.processed, c.limit, c.states, c.peak_states, c.states_per_insn,
+             None if c.stack is None else sum(c.stack), c.microseconds, c.hint)
+            for name, c in self._statistics.items()
+        ]  # fmt: skip
+        columns = ["program", "processed", "limit", "states", "peak_states", "states_per_insn", "stack", "us", "hint"]
+        return pd.DataFrame(rows, columns=columns).astype({"stack": "Int64", "us": "Int64"})
 
     def disasm(self, program: str | None = None) -> Disassembly:
         """Return a program's instructions as the kernel keeps them, between the lines of C that they were made from.

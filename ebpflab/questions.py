@@ -129,7 +129,7 @@ def note(answer: Any) -> str:
 def _hooks(given: argparse.Namespace) -> Any:
     from .inspectors.search import hooks
 
-    return hooks(" ".join(given.pattern), given.kind)
+    return hooks(" ".join(given.pattern), given.kind, given.engine)
 
 
 def _format(given: argparse.Namespace) -> Any:
@@ -153,7 +153,7 @@ def _content(name: str) -> str:
 def _context(given: argparse.Namespace) -> Any:
     from .inspectors.contexts import context
 
-    return context(given.kind)
+    return context(given.kind, given.engine)
 
 
 def _type(given: argparse.Namespace) -> Any:
@@ -198,7 +198,7 @@ def _bindings(given: argparse.Namespace) -> Any:
 def _template(given: argparse.Namespace) -> Any:
     from .inspectors.templating import template
 
-    return template(given.hook, name=given.name)
+    return template(given.hook, name=given.name, engine=given.engine)
 
 
 def _helper(given: argparse.Namespace) -> Any:
@@ -213,9 +213,14 @@ def _features(given: argparse.Namespace) -> Any:
     return features(given.pattern, given.kind, program_type=given.program_type)
 
 
+def _engine_argument(add: argparse.ArgumentParser) -> None:
+    add.add_argument("--engine", default="libbpf", metavar="libbpf|bcc", help="in whose C (default libbpf)")
+
+
 def _hooks_arguments(add: argparse.ArgumentParser) -> None:
     add.add_argument("pattern", nargs="*", metavar="WORD", help="a part of a name, a glob, or a /regular expression/")
     add.add_argument("--kind", metavar="KIND", help="only hooks of this kind, such as kprobe")
+    _engine_argument(add)
 
 
 def _format_arguments(add: argparse.ArgumentParser) -> None:
@@ -226,6 +231,7 @@ def _format_arguments(add: argparse.ArgumentParser) -> None:
 
 def _context_arguments(add: argparse.ArgumentParser) -> None:
     add.add_argument("kind", metavar="KIND", help="a kind of program or a section: xdp, fentry/vfs_read")
+    _engine_argument(add)
 
 
 def _source_argument(add: argparse.ArgumentParser) -> None:
@@ -263,6 +269,7 @@ def _bindings_arguments(add: argparse.ArgumentParser) -> None:
 def _template_arguments(add: argparse.ArgumentParser) -> None:
     add.add_argument("hook", metavar="HOOK", help="a section or a tracepoint")
     add.add_argument("--name", metavar="NAME", help="the variable for the session")
+    _engine_argument(add)
     add.add_argument("--show", action="store_true", help="only show it, put no cell below (a shell never does)")
 
 

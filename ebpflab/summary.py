@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .errors import DecodeError
 from .formatting import Head, Note, Part, Steps, Table, frame_table, number
+from .verifier.statistics import INSNS_LIMIT, NEAR, near_insns
 
 if TYPE_CHECKING:
     from .events import Events
@@ -47,11 +48,13 @@ def steps(session: Session) -> Steps:
 
 
 def notes(session: Session) -> list[Note]:
-    # What to do against losses, and what clang said.
+    # What to do against losses and about programs that are nearly too complex, and what clang said.
     advice = [(name, events.advice) for name, events in session.streams.items()]
     clang = [f"{w.message}{f' (line {w.where.line})' if w.where else ''}" for w in session.warnings[:3]]
+    near = [(p.name, p.verified) for p in session._programs if p.verified >= NEAR * INSNS_LIMIT]
     return [
         *(Note(text, "warning", name) for name, text in advice if text),
+        *(Note(near_insns(count), "warning", name) for name, count in near),
         *(Note(text, "warning", "clang") for text in clang),
     ]
 

@@ -1,14 +1,15 @@
 """Make the recordings that notebooks replay where the kernel cannot be used: ``make recordings``.
 
 Needs root. For each notebook it runs the %%bpf cells beside a little work, and keeps what they captured, the errors
-that they are there to show, and what %bpf lines displayed, in notebooks/recordings/NOTEBOOK.
+that they are there to show, what it took to verify them, and what %bpf lines displayed, in
+notebooks/recordings/NOTEBOOK. Python cells are left out but those with the tag ``for-recordings``. Names of notebooks
+on the command line say which: ``python -m tests.make_recordings 03_reading_verifier_errors``.
 """
 
 import contextlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -18,14 +19,16 @@ import nbformat
 from IPython.core.interactiveshell import InteractiveShell
 
 import ebpflab
-from ebpflab import options
-from ebpflab.errors import EbpflabError, VerifierError
+from ebpflab import options, verifier
+from ebpflab.errors import CompileError, EbpflabError, VerifierError
 
 HERE = Path(__file__).resolve().parents[1] / "notebooks"
-WORK = f"while sleep 0.5; do ls -R /usr/share/doc/lib[a-c]*; cat /etc/host*; {sys.executable} -c 'import json'; done"
-NOT_RECORDED = ("doctor", "ps", "stop")  # true on any machine
+TALK = 'import json, socket; s = socket.socket(type=2); [s.sendto(bytes(n), ("127.0.0.1", 9)) for n in range(64)]'
+WORK = f"while sleep 0.5; do ls -R /usr/share/doc/lib[a-c]*; cat /etc/host*; {sys.executable} -c '{TALK}'; done"
+NOT_RECORDED = ("doctor", "log", "ps", "stop")  # true on any machine
 SECONDS = 5.0
 LARGEST = 200_000  # bytes: notebooks are cloned and downloaded
+LOG = 64_000  # characters of a log that are kept, its end
 
 
 @contextlib.contextmanager
@@ -41,7 +44,7 @@ def some_work():
 
 
 def record(line, source, folder):
-    """Run one cell and keep what it captures, or how it is refused."""
+    """Run one cell; keep what it captures and return what it took to verify, or keep how it is refused."""
     asked = options.parse(line)
     path = folder / f"{asked.name}.parquet"
     try:
@@ -54,6 +57,7 @@ def record(line, source, folder):
             keep=asked.keep,
             events=asked.events,
         ) as session:
+            assert len(session.verification)
             recorder = session.events.record(path)
             with some_work():
                 time.sleep(0.5)
@@ -64,44 +68,75 @@ def record(line, source, folder):
         print(f"  {asked.name}: {recorder.rows:,} events, {path.stat().st_size / 1000:.0f} kB")
         assert recorder.rows, f"{asked.name} captured nothing"
         assert path.stat().st_size < LARGEST, f"{path} is larger than {LARGEST} bytes"
-    except VerifierError as error:
-        plain = {
-            "source": source,
-            "kernel": platform.release(),
-            "what": error.what,
-            "program": error.program,
-            "log": error.log,
-            "where": vars(error.where) if error.where else None,
-            "hint": error.hint,
-            "details": [text for text in error.details if not text.startswith("whole log:")],
-        }
+        return {asked.name: {program: vars(counted) for program, counted in session._statistics.items()}}
+    except (CompileError, VerifierError) as error:
+        plain = refusal(error, source)
         path.with_suffix(".json").write_text(json.dumps(plain, indent=1) + "\n")
         print(f"  {asked.name}: {error.what}")
+        return {}
+
+
+def refusal(error, source):
+    """What of an error makes it again."""
+    plain = {
+        "source": source,
+        "kernel": platform.release(),
+        "what": error.what,
+        "where": vars(error.where) if error.where else None,
+        "hint": error.hint,
+        "details": [text for text in error.details if not text.startswith("whole log:")],
+    }
+    if isinstance(error, CompileError):
+        return plain | {"diagnostics": [{"severity": d.severity, "message": d.message} for d in error.diagnostics]}
+    log, whole = error.log, error.explanation
+    if len(log) > LOG:
+        log = log[log.index("\n", len(log) - LOG) + 1 :]
+        kept = verifier.explain(log, file="cell", cell=source)
+        assert (kept.line, kept.story, kept.snippet) == (whole.line, whole.story, whole.snippet), "keep more of the log"
+    return plain | {"program": error.program, "log": log, "lines": whole.lines}
+
+
+def shown(shell, cell, asked):
+    """What a %bpf line displays, by MIME type; None if it is there to fail."""
+    try:
+        data, _ = shell.display_formatter.format(shell.run_line_magic("bpf", asked))
+    except EbpflabError:
+        if "raises-exception" in cell.metadata.get("tags", []):  # it fails anywhere
+            return None
+        raise
+    return {kind: data[kind] for kind in ("text/plain", "text/html") if kind in data}
+
+
+def record_notebook(shell, notebook):
+    """Run the cells of one notebook, and keep what they give in its folder."""
+    print(notebook.stem)
+    folder = HERE / "recordings" / notebook.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (*folder.glob("*.parquet"), *folder.glob("*.json")):
+        old.unlink()
+    lines, verification = {}, {}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        first, _, rest = cell.source.partition("\n")
+        if cell.cell_type != "code":
+            continue
+        if "for-recordings" in cell.metadata.get("tags", []):
+            shell.run_cell(cell.source).raise_error()
+        elif first.startswith("%%bpf "):
+            verification |= record(first.removeprefix("%%bpf "), rest, folder)
+        elif first.startswith("%bpf ") and first.split()[1] not in NOT_RECORDED:
+            asked = " ".join(first.split()[1:])
+            data = shown(shell, cell, asked)
+            lines |= {asked: data} if data is not None else {}
+    (folder / "lines.json").write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n")
+    (folder / "verification.json").write_text(json.dumps(verification) + "\n")
 
 
 def main():
     shell = InteractiveShell.instance()
     ebpflab.load_ipython_extension(shell)
     for notebook in sorted(HERE.glob("*.ipynb")):
-        print(notebook.stem)
-        folder = HERE / "recordings" / notebook.stem
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        lines = {}
-        for cell in nbformat.read(notebook, as_version=4).cells:
-            first, _, rest = cell.source.partition("\n")
-            if cell.cell_type == "code" and first.startswith("%%bpf "):
-                record(first.removeprefix("%%bpf "), rest, folder)
-            elif cell.cell_type == "code" and first.startswith("%bpf ") and first.split()[1] not in NOT_RECORDED:
-                asked = " ".join(first.split()[1:])
-                try:
-                    data, _ = shell.display_formatter.format(shell.run_line_magic("bpf", asked))
-                except EbpflabError:
-                    if "raises-exception" in cell.metadata.get("tags", []):  # it fails anywhere
-                        continue
-                    raise
-                lines[asked] = {kind: data[kind] for kind in ("text/plain", "text/html") if kind in data}
-        (folder / "lines.json").write_text(json.dumps(lines, indent=1, ensure_ascii=False) + "\n")
+        if notebook.stem in (sys.argv[1:] or [notebook.stem]):
+            record_notebook(shell, notebook)
 
 
 if __name__ == "__main__":

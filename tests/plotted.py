@@ -12,7 +12,8 @@ import ebpflab
 
 mpl.use("agg")
 
-RECORDINGS = sorted((Path(__file__).parents[1] / "notebooks" / "recordings").glob("*/*.parquet"))
+# Those with a time, a process and a file in each row.
+RECORDINGS = sorted((Path(__file__).parents[1] / "notebooks" / "recordings").glob("0[01]_*/*.parquet"))
 START = 1_700_000_000_123_456_789
 COUNT = 10_007
 SECOND = 10**9

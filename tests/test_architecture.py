@@ -19,15 +19,19 @@ PACKAGE = ROOT / "ebpflab"
 # What each module may import of this package. "x.*" stands for the package x with all that is in it, and
 # "ebpflab" for the front door.
 MAY_IMPORT = {
-    "errors": "formatting",  # lazily, to draw itself in a notebook
+    "errors": "error_page",  # lazily, to draw itself in a notebook
+    "error_page": "formatting",
+    "refusals": "errors cache formatting similar",
     "formatting": "c_lexer",
     "c_lexer": "",
     "similar": "",
     "keep": "errors",
     "snapshot": "errors",
     "cell": "errors",
-    "options": "errors similar keep",
-    "diagnostics": "errors similar cell",
+    "cflags": "errors",
+    "options": "errors similar keep cflags",
+    "compiler_hints": "errors similar",
+    "diagnostics": "errors compiler_hints cell",
     "cache": "errors",
     "toolchain": "errors",
     "_libbpf": "errors toolchain",
@@ -35,12 +39,11 @@ MAY_IMPORT = {
     "_probes": "errors _libbpf _syscalls",
     "journal": "errors cache",
     "_native.*": "errors cache toolchain _native.*",
-    "compile.*": "errors cache cell diagnostics toolchain _libbpf btf compile.*",
-    "bcc.*": "errors similar cache cell diagnostics toolchain tables btf btf_layout btf_plan btf_writer btf_checks"
-    " program_types.* compile.* inspectors.tracefs bcc.*",
+    "compile.*": "errors cache cell cflags diagnostics toolchain _libbpf btf compile.*",
+    "bcc.*": "errors similar cache cell cflags diagnostics toolchain tables btf btf_layout btf_plan btf_writer"
+    " btf_checks program_types.* compile.* inspectors.* bcc.*",
     "program_types.*": "errors similar program_types.*",
-    "verifier": "errors verifier_messages",
-    "verifier_messages": "",
+    "verifier.*": "verifier.*",
     "btf": "errors",
     "btf_program": "btf",
     "btf_layout": "errors btf",
@@ -78,50 +81,57 @@ MAY_IMPORT = {
     "recording.playback": "errors events keep losses store",
     "recording.replay": "errors engines.replay keep line maps.* registry session recording.layout recording.playback"
     " recording.reader",
-    "recording.fallback": "errors _probes inspectors.kernel session recording.reader recording.replay",
+    "recording.fallback": "errors _probes inspectors.kernel refusals session verifier.* recording.reader recording.replay",
     "recording": "",
     "disassembly.*": "errors formatting tables.* engines.base disassembly.*",
-    "engines.*": "errors verifier btf similar program_types.* _libbpf _syscalls journal toolchain inspectors.*"
+    "engines.*": "errors verifier.* btf similar program_types.* _libbpf _syscalls journal toolchain inspectors.* bcc.*"
     " engines.*",
     "losses": "errors btf_program btf engines.base",
-    "buffers": "errors keep btf engines.base records rules events frame losses store stream sources",
-    "maps.*": "errors similar formatting btf btf_program shown decode rules _bpfmaps engines.base maps.*",
+    "buffers": "errors keep btf perf_counters engines.base records rules events frame losses store stream sources",
+    "perf_counters": "btf btf_program engines.base",
+    "maps.*": "errors similar formatting btf btf_program shown decode rules program_types.* perf_counters _perf_events"
+    " _bpfmaps engines.base maps.*",
     "_bpfmaps": "errors _libbpf _syscalls",
     "inspectors.types.python_types": "errors btf columns inspectors.*",
     "inspectors.types.*": "errors similar formatting btf btf_layout btf_plan btf_checks btf_writer inspectors.*",
     "inspectors.helpers": "errors similar formatting btf tables.* toolchain inspectors.*",
     "inspectors.*": "errors similar formatting btf program_types.* inspectors.* _libbpf _probes",
     "authoring.*": "errors similar formatting cell options program_types.* btf tables.* cache toolchain inspectors.*"
-    " authoring.*",
+    " bcc.library authoring.*",
     "views.*": "ebpflab errors similar formatting summary btf program_types.* maps.* plots.* _libbpf _syscalls"
     " disassembly.* views.*",
     "runs": "errors similar formatting btf program_types.* inspectors.*",
-    "summary": "errors similar formatting keep program_types.* verifier",
-    "line": "errors cache similar cell diagnostics compile.* bcc.* verifier program_types.* maps.* engines.*"
-    " inspectors.*",
+    "summary": "errors similar formatting keep program_types.* verifier.*",
+    "line": "errors refusals similar cell cflags diagnostics compile.* bcc.* verifier.* program_types.* maps.*"
+    " engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
-    "programs": "errors similar cell program_types.* btf decode iterators runs disassembly.* engines.base",
+    "programs": "errors similar cell program_types.* btf decode iterators runs disassembly.* verifier.* engines.base",
     "session": "errors formatting keep program_types.* btf records store events buffers maps.* line registry programs"
     " summary engines.* recording.layout stacks views.*",
     "loading": "errors keep cell options line registry store session",
-    "health": "errors formatting journal toolchain inspectors.kernel",
+    "tracer.*": "errors similar formatting toolchain registry program_types.* plots.* inspectors.* recording.fallback"
+    " session _libbpf tracer.*",
+    "health": "errors formatting journal toolchain inspectors.kernel bcc.library",
     "demo": "errors",
     "questions": "errors formatting options inspectors.*",
     "cli": "errors formatting health toolchain questions inspectors.* session loading options demo recording.replay",
     "__main__": "cli",
-    "jupyter.*": "ebpflab errors similar formatting keep cell options program_types.* health events maps.* plots.*"
-    " summary views.* session loading registry questions authoring.* inspectors.* recording.fallback jupyter.*",
+    "jupyter.*": "ebpflab errors error_page refusals similar formatting keep cell options program_types.* health events maps.*"
+    " plots.* summary views.* session loading registry questions authoring.* inspectors.* recording.fallback tracer.*"
+    " jupyter.*",
 }
 
 # Who may import what from elsewhere; everybody else may not, not even inside a function.
 ONLY_IN = {
     "ctypes": "_libbpf _syscalls _probes _bpfmaps _perf_events engines.libbpf engines._event_maps"
     " engines._instructions engines._program_info engines.attach.* _native.* compile.vmlinux bcc.child"
+    " tracer.child tracer.programs"
     " inspectors.types.python_types",
     "IPython": "jupyter.* cli demo",
     "ipywidgets": "jupyter.*",
-    "subprocess": "toolchain compile.spare bcc.process bcc.declarations _native.build cli",
-    "threading": "views.* _libbpf _native.* compile.* bcc.process stream ringbuf perfbuf merge stacks store losses"
+    "subprocess": "toolchain compile.spare bcc.process bcc.declarations bcc.lowering tracer.process _native.build cli",
+    "threading": "views.* tracer.* _libbpf _native.* compile.* bcc.process bcc.declarations stream ringbuf perfbuf"
+    " merge stacks store losses"
     " events registry session maps.* recording.writer recording.playback"
     " engines.* views.history views.log views.monitor jupyter.*",
     "pickle": "",
@@ -130,6 +140,7 @@ ONLY_IN = {
 # Imported inside the functions that use them, so that `import ebpflab` stays quick.
 HEAVY = {"pandas", "pyarrow", "matplotlib", "IPython", "ipywidgets", "nbclient", "nbconvert", "nbformat"}
 NUMERIC = (
+    "tracer.* "
     "stream ringbuf perfbuf merge sources store frame snapshot shown rules columns decode symbols.* stacks records"
     " events maps.* _bpfmaps plots.* views.* _native.* jupyter.* recording.columns recording.playback"
     " views.cells views.history views.rows views.words"

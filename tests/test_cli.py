@@ -85,6 +85,29 @@ def test_a_user_who_is_not_root_is_told_the_sudo_command(
     assert f"sudo apt-get update && sudo {' '.join(INSTALL)}" in capsys.readouterr().err
 
 
+def wanted(path: Path | None) -> toolchain.Tool:
+    return toolchain.Tool("libbcc", path, "x", False, {}, None if path else "apt-get install -y it", wanted=True)
+
+
+def test_setup_installs_what_notebooks_use_as_well_and_goes_on_without_it(
+    machine: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state: dict[str, Path | None] = {"libbcc": None}
+    monkeypatch.setattr(toolchain, "tools", lambda: [tool("clang", Path("/x")), wanted(state["libbcc"])])
+    assert cli.main(["setup"]) == 0
+    assert machine["ran"] == [["apt-get", "update"], [*INSTALL[:-1], "libbpfcc"]]
+    printed = capsys.readouterr().out
+    assert "going on without libbcc: still missing after the installation: libbcc" in printed
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cli.main(["setup"]) == 0
+    assert "going on without libbcc: installing packages needs root" in capsys.readouterr().out
+    state["libbcc"] = Path("/usr/lib/libbcc.so.0")
+    machine["ran"].clear()
+    assert cli.main(["setup"]) == 0
+    assert machine["ran"] == []
+    assert "going on without" not in capsys.readouterr().out
+
+
 def test_where_packages_may_be_lacking_it_goes_on_and_says_so(
     machine: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import re
 
 import pytest
 
-from ebpflab import errors
+from ebpflab import error_page, errors, verifier
 from ebpflab.errors import (
     AttachError,
     CellError,
@@ -158,3 +159,49 @@ def test_html_is_escaped():
     shown = CellError("<script>")._repr_html_()
     assert "&lt;script&gt;" in shown
     assert "<script>" not in shown
+
+
+def refused():
+    log = (
+        "; u64 *n = bpf_map_lookup_elem(&counts, &key); @ cell:3\n"
+        "4: (85) call bpf_map_lookup_elem#1    ; R0=map_value_or_null(id=1,map=counts,ks=4,vs=8)\n"
+        "; *n += 1; @ cell:4\n"
+        "5: (79) r1 = *(u64 *)(r0 +0)\n"
+        "R0 invalid mem access 'map_value_or_null'\n"
+        "processed 6 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0\n"
+    )
+    what = "the verifier refused count: R0 invalid mem access 'map_value_or_null'"
+    explanation = verifier.explain(log)
+    details = (explanation.meaning, "whole log: %bpf log x, or /tmp/x")
+    return VerifierError(
+        what, program="count", log=log, explanation=explanation, hint=explanation.fix, details=details,
+        where=Location(4, None, "    *n += 1;"),
+    )  # fmt: skip
+
+
+def test_a_refusal_tells_its_story_in_a_terminal(monkeypatch):
+    monkeypatch.setattr(errors, "present", None)
+    (shown,) = refused()._render_traceback_()
+    assert shown.startswith("VerifierError [verify]: the verifier refused count: R0 invalid")
+    for words in ("cell, line 4", "how it came about", "bpf_map_lookup_elem() returns", "Register Type Safety",
+                  "fix: Test it first", "%bpf log x", "5: (79) r1 = *(u64 *)(r0 +0)"):  # fmt: skip
+        assert words in shown
+    assert len(shown.splitlines()) < 40
+
+
+def test_where_a_front_end_shows_a_refusal_itself_the_traceback_has_its_title_and_hint_only(monkeypatch):
+    seen = []
+    monkeypatch.setattr(errors, "present", seen.append)
+    error = refused()
+    assert error._render_traceback_() == error._render_traceback_()
+    assert seen == [error]  # IPython asks twice
+    assert error._render_traceback_() == [f"VerifierError [verify]: {error.what}\n  hint: {error.hint}"]
+    assert CellError("what")._render_traceback_() == ["CellError [cell]: what"]
+    assert seen == [error]
+
+
+def test_text_and_html_of_a_refusal_tell_the_same():
+    error = refused()
+    shown = re.sub(r"<[^>]+>", " ", error._repr_html_().partition("</style>")[2])
+    missing = set(re.findall(r"\w+", error_page.error_text(error))) - set(re.findall(r"\w+", html.unescape(shown)))
+    assert missing == set()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ebpflab import error_page
 from ebpflab.errors import EbpflabError, Location
 from ebpflab.formatting import (
     Code,
@@ -20,8 +21,6 @@ from ebpflab.formatting import (
     Note,
     Steps,
     Table,
-    error_document,
-    error_html,
     frame_table,
     html,
     milliseconds,
@@ -303,12 +302,12 @@ def test_an_error_is_shown_with_all_that_its_text_has():
         details=("first <line>", "second"),
         stage="compile",
     )
-    shown = Page(error_html(error)).words
-    assert words(text(error_document(error))) == words(shown)
+    shown = Page(error_page.error_html(error)).words
+    assert words(text(error_page.document(error))) == words(shown)
     assert set(words(str(error))) - set(words(shown)) <= {"at", "hint:"}
     assert "compile" in shown
-    assert error_html(error) == error._repr_html_()
+    assert error_page.error_html(error) == error._repr_html_()
 
 
 def test_an_error_without_place_or_hint_is_one_line():
-    assert text(error_document(EbpflabError("what"))) == "what [ebpflab]"
+    assert text(error_page.document(EbpflabError("what"))) == "what [ebpflab]"

@@ -290,7 +290,7 @@ def test_a_missing_compiler_is_a_fault_and_a_missing_bcc_is_not() -> None:
 
 def test_the_rows_are_those_that_the_reader_expects() -> None:
     machine_rows = ["kernel", "BTF", "tracefs", "capabilities", "lockdown", "memlock"]
-    tool_rows = ["clang", "libbpf", "libbpf headers", "kernel headers", "linker", "BCC", "bpftrace"]
+    tool_rows = ["clang", "libbpf", "libbpf headers", "kernel headers", "linker", "libbcc", "BCC", "bpftrace"]
     assert [r.name for r in health.doctor().rows] == [
         *machine_rows,
         *tool_rows,

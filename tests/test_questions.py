@@ -58,7 +58,7 @@ def test_an_empty_line_is_answered_with_an_example_that_can_be_read(given: list[
 def test_an_unknown_option_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(CellError, match="unknown option --kin") as error:
         questions.ask("hooks", "openat --kin kprobe")
-    assert error.value.hint == "did you mean --kind?"
+    assert error.value.hint == "did you mean --kind or --engine?"
 
 
 def test_what_is_wrong_with_a_line_comes_with_its_usage() -> None:
@@ -163,7 +163,7 @@ def test_a_frame_that_says_more_than_its_rows_says_it_in_a_terminal() -> None:
 
 def test_an_unknown_option_in_a_shell_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", "hooks", "openat", "--kin", "kprobe"]) == 1
-    assert capsys.readouterr().err == "unknown option --kin\n  hint: did you mean --kind?\n"
+    assert capsys.readouterr().err == "unknown option --kin\n  hint: did you mean --kind or --engine?\n"
 
 
 def test_bindings_that_go_to_a_file_are_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -102,10 +103,17 @@ def test_the_environment_overrides_what_is_found(tmp_path: Path, monkeypatch: py
     assert (versions["clang"], versions["libbpf"]) == ("21.1.0", "1.5.0")
 
 
-@pytest.mark.parametrize("variable", ["EBPFLAB_CLANG", "EBPFLAB_LIBBPF"])
+FINDERS = {
+    "EBPFLAB_CLANG": toolchain.find_clang,
+    "EBPFLAB_LIBBPF": toolchain.find_libbpf,
+    "EBPFLAB_LIBBCC": toolchain.find_libbcc,
+}
+
+
+@pytest.mark.parametrize("variable", FINDERS)
 def test_an_override_that_names_no_file_is_an_error_with_a_hint(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "/no/such/file")
-    find = toolchain.find_clang if variable == "EBPFLAB_CLANG" else toolchain.find_libbpf
+    find = FINDERS[variable]
     with pytest.raises(ToolMissingError, match=f"{variable} names /no/such/file") as caught:
         find()
     assert "unset" in str(caught.value.hint)
@@ -127,12 +135,40 @@ def test_looking_for_everything_runs_no_program_until_a_version_is_asked(
 
 
 @pytest.mark.skipif(shutil.which("ldconfig", path="/usr/sbin:/sbin") is None, reason="ldconfig is the referee")
-def test_libbpf_is_the_file_that_the_dynamic_linker_would_take() -> None:
+@pytest.mark.parametrize("name", ["libbpf.so.1", "libbcc.so.0"])
+def test_a_library_is_the_file_that_the_dynamic_linker_would_take(name: str) -> None:
     cached = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
-    lines = [line.split(" => ")[1] for line in cached.splitlines() if line.strip().startswith("libbpf.so.1 ")]
+    lines = [line.split(" => ")[1] for line in cached.splitlines() if line.strip().startswith(f"{name} ")]
     if not lines:
-        pytest.skip("libbpf.so.1 is not installed")
-    assert toolchain.find_libbpf().samefile(lines[0])
+        pytest.skip(f"{name} is not installed")
+    found = toolchain.find_libbpf() if name == "libbpf.so.1" else toolchain.find_libbcc()
+    assert found.samefile(lines[0])
+
+
+@pytest.mark.parametrize("folder", ["usr/lib/x86_64-linux-gnu", "usr/lib64"], ids=["Debian", "Fedora"])
+def test_bccs_library_is_found_where_distributions_put_it_by_any_python(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A Python that its user built knows no name for the architecture's folder.
+    monkeypatch.setattr(sys.implementation, "_multiarch", None, raising=False)
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "host", "6.1", "#1", "x86_64")))
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    folders = [tmp_path / each.relative_to("/") for each in toolchain.library_folders()]
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "libbcc.so.0.31.0").touch()
+    (tmp_path / folder / "libbcc.so.0").symlink_to("libbcc.so.0.31.0")
+    monkeypatch.setattr(toolchain, "library_folders", lambda: iter(folders))
+    toolchain._looked_up.cache_clear()
+    found = toolchain.find_libbcc()
+    toolchain._looked_up.cache_clear()
+    assert found == tmp_path / folder / "libbcc.so.0"
+    assert toolchain._version("libbcc", found) == "0.31.0"
+
+
+def test_what_notebooks_use_is_wanted_and_not_required() -> None:
+    tools = {tool.name: tool for tool in toolchain.tools()}
+    assert {name for name, tool in tools.items() if tool.wanted} == {"libbcc", "bpftrace"}
+    assert not any(tool.required for tool in tools.values() if tool.wanted)
 
 
 def test_bcc_is_known_by_its_files_and_not_by_its_name(tmp_path: Path) -> None:
@@ -210,3 +246,11 @@ def test_the_uapi_folders_are_what_clang_needs_to_compile_linux_bpf_h(tmp_path: 
     ]
     done = subprocess.run(command, input="#include <linux/bpf.h>\n", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("manager", "package"), [("apt", "libbpfcc"), ("dnf", "bcc"), ("zypper", "libbcc0")])
+def test_bccs_library_alone_is_one_package(manager: str, package: str) -> None:
+    command = toolchain.install_command(["libbcc"], manager)
+    assert command is not None
+    assert command[-1] == package
+    assert not {"clang", "python3-bpfcc", "python3-bcc"} & set(command)

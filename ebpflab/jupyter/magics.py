@@ -11,10 +11,11 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 
 import ebpflab
 
-from .. import formatting, options, questions
-from ..errors import CellError
+from .. import error_page, formatting, options, questions, refusals
+from ..errors import CellError, EbpflabError
 from ..recording import fallback
 from ..similar import nearest
+from . import tracer
 from .live import Output
 
 
@@ -28,6 +29,7 @@ def unregister(shell: Any) -> None:
     """Take the magics out of the shell again."""
     for known in shell.magics_manager.magics.values():
         known.pop("bpf", None)
+        known.pop("bpftrace", None)
     shell.magics_manager.registry.pop(BpfMagics.__name__, None)
     shell.configurables[:] = [each for each in shell.configurables if not isinstance(each, BpfMagics)]
 
@@ -65,6 +67,7 @@ class BpfMagics(Magics):
             events=asked.events,
             buffers=asked.buffers,
             headers=asked.headers,
+            cflags=asked.cflags,
         )
         if asked.name:
             shell.user_ns[asked.name] = session
@@ -87,6 +90,18 @@ class BpfMagics(Magics):
         answer = fallback.shown(line, lambda: _COMMANDS[command](rest.strip()))
         _say(questions.note(answer))
         return answer
+
+    @no_var_expand
+    @cell_magic("bpftrace")  # type: ignore[arg-type]
+    def bpftrace(self, line: str, cell: str) -> None:
+        """Run a cell in bpftrace's language by the installed bpftrace: ``%%bpftrace NAME [--for 10s]``."""
+        tracer.cell(self.shell, line, cell)
+
+    @no_var_expand
+    @line_magic("bpftrace")  # type: ignore[arg-type]
+    def bpftrace_line(self, line: str) -> None:
+        """Run a program of one line by the installed bpftrace: ``%bpftrace [NAME] [--for 10s] -e '...'``."""
+        tracer.line(self.shell, line)
 
 
 def _show(session: ebpflab.Session, asked: options.Options, output: Output) -> None:
@@ -125,6 +140,13 @@ def _say(note: str) -> None:
         document = [formatting.Note(note, "warning")]
         data = {"text/plain": formatting.text(document), "text/html": formatting.html(document)}
         display.display(data, raw=True)  # type: ignore[no-untyped-call]
+
+
+def present(error: EbpflabError) -> None:
+    """Show an error as a notebook can."""
+    display.display(  # type: ignore[no-untyped-call]
+        {"text/plain": error_page.error_text(error), "text/html": error_page.error_html(error)}, raw=True
+    )
 
 
 class _Help:
@@ -182,6 +204,18 @@ def _alone(name: str, rest: str, call: Callable[[], Any]) -> Any:
     return call()
 
 
+def _log(rest: str) -> Any:
+    # The first word is a session's name, or a word to look for as the others are.
+    words = rest.split()
+    if words and words[0] in refusals.names():
+        return refusals.verifier_log(words[0]).find(*words[1:])
+    running = next((s for s in ebpflab.sessions() if words and s.name == words[0]), None)
+    if running is not None:
+        refusals.keep(running.name, running.verifier_log)
+        return refusals.verifier_log(running.name).find(*words[1:])
+    return refusals.verifier_log().find(*words)
+
+
 def _stop(rest: str) -> Any:
     live = ebpflab.sessions()
     names = rest.split()
@@ -201,6 +235,7 @@ def _stop(rest: str) -> Any:
 _OTHERS = (
     ("%bpf ps", "the live sessions"),
     ("%bpf stop [NAME]", "ends a session, or all of them"),
+    ("%bpf log [NAME] [WORDS]", "the verifier's log of the last refusal, or of a session: its lines with these words"),
     ("%bpf doctor", "what this machine has, what it lacks, and the command that mends it"),
     ("%%bpf?", "the options of a cell"),
 )
@@ -211,5 +246,6 @@ _COMMANDS: dict[str, Callable[[str], Any]] = {
     "template": _template,
     "ps": lambda rest: _alone("ps", rest, ebpflab.sessions),
     "stop": _stop,
+    "log": _log,
     "doctor": lambda rest: _alone("doctor", rest, ebpflab.doctor),
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import ebpflab
 
-from .. import formatting
+from .. import error_page, formatting
 from ..errors import EbpflabError
 from ..inspectors import search
 from ..inspectors.templating import template
@@ -100,7 +100,7 @@ class HookSearch(Panel):
             # Half a pattern is no reason to take away what the whole one before it has found; another kind is.
             if self.kind.value != self._kind:
                 self._list(self.frame.head(0))
-            self.status.value = formatting.error_html(error) + self._style
+            self.status.value = error_page.error_html(error) + self._style
             return
         self.milliseconds = (time.perf_counter() - start) * 1000
         self._list(frame)
@@ -172,8 +172,8 @@ class HookSearch(Panel):
 
     def _document(self) -> list[formatting.Part]:
         if self._error is not None and not len(self.frame):
-            return formatting.error_document(self._error)
-        error = formatting.error_document(self._error) if self._error is not None else []
+            return error_page.document(self._error)
+        error = error_page.document(self._error) if self._error is not None else []
         table = [formatting.frame_table(self.frame, rows=_SHOWN)] if len(self.frame) else []
         cell = [formatting.Code(self.cell.value, "cell", "c")] if self.cell.value else []
         return [*error, self._head(), *table, *cell]
@@ -285,7 +285,7 @@ class TypeTree(Panel):
         try:
             frame = self.info.find(pattern, self.depth.value)
         except EbpflabError as error:
-            self.status.value = formatting.error_html(error)
+            self.status.value = error_page.error_html(error)
             return
         taken = formatting.milliseconds((time.perf_counter() - start) * 1000)
         self._show_found(list(zip(frame["path"], frame["type"], frame["dereferences"], strict=True)))

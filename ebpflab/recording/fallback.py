@@ -1,8 +1,8 @@
 """Notebooks where the kernel cannot be used: cells replay recordings that lie beside the notebook.
 
 ``notebooks/recordings/NOTEBOOK/`` holds for each ``%%bpf NAME`` of a notebook ``NAME.parquet``, or ``NAME.json`` with
-the error that the cell is there to show, and in ``lines.json`` what ``%bpf`` lines showed.
-``make recordings`` makes them.
+the error that the cell is there to show; in ``lines.json`` what ``%bpf`` lines showed, and in ``verification.json``
+what it took to verify the programs of each ``NAME``. ``make recordings`` makes them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import EbpflabError, Location, ToolMissingError, VerifierError
+from .. import refusals, verifier
+from ..errors import CompileError, Diagnostic, EbpflabError, Location, ToolMissingError, VerifierError
 from ..inspectors import kernel
 from ..session import Session
+from ..verifier.statistics import Statistics
 
 _FOLDER = "recordings"
 _TRACEPOINT = 5  # BPF_PROG_TYPE_TRACEPOINT, include/uapi/linux/bpf.h
@@ -77,21 +79,22 @@ def session(name: str, source: str) -> tuple[Session, str] | None:
 
     Raises
     ------
-    VerifierError
+    VerifierError, CompileError
         The recorded one, where the cell is there to show it.
     """
     reason = why_not()
     if reason is None:
         return None
-    refusal = _chosen(_paths(name, ".json"), lambda path: str(_plain(path)["source"]), source)
+    refusal = _chosen(_paths(name, ".json"), lambda path: str(_plain(path).get("source")), source)
     if refusal is not None and refusal.same:
-        raise _error(_plain(refusal.path), reason)
+        raise _error(_plain(refusal.path), name, reason)
     found = _chosen(_paths(name, ".parquet"), _source, source)
     if found is None:
         return None
     from .replay import replay
 
     played = replay(found.path, speed=None, name=name)
+    played._statistics = _verification(found.path.with_name("verification.json"), name)
     changed = "" if found.same else " The cell was changed since; the recording is of its old text."
     return played, f"A recording, since {_brief(reason)}.{changed}"
 
@@ -179,14 +182,39 @@ def _plain(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _error(plain: dict[str, Any], reason: str) -> VerifierError:
+def _verification(path: Path, name: str) -> dict[str, Statistics] | None:
+    # What was counted when the cell was recorded; None where that was not kept.
+    kept = _plain(path).get(name) if path.exists() else None
+    return {program: _statistics(row) for program, row in kept.items()} if kept else None
+
+
+def _statistics(row: dict[str, Any]) -> Statistics:
+    return Statistics(**{**row, "stack": None if row["stack"] is None else tuple(row["stack"])})
+
+
+def _error(plain: dict[str, Any], name: str, reason: str) -> EbpflabError:
+    recorded = f"recorded on Linux {plain['kernel']}, since {_brief(reason)}"
+    where = Location(**plain["where"]) if plain["where"] else None
+    if "log" not in plain:
+        said = tuple(Diagnostic(d["severity"], d["message"], where) for d in plain["diagnostics"])
+        details = (*plain["details"], recorded)
+        return CompileError(plain["what"], diagnostics=said, where=where, hint=plain["hint"], details=details)
+    # The log is explained anew: that takes no kernel, and says what this version knows.
+    path = refusals.keep(name, plain["log"])
+    explained = verifier.explain(plain["log"], file="cell", cell=plain["source"])
+    lines = plain.get("lines", explained.lines)
+    end = "" if lines == explained.lines else f", the last {explained.lines:,} kept"
+    warned = [text for text in plain["details"] if text.startswith("clang warned here")]
+    log = f"whole log: %bpf log {name}, or {path} ({lines:,} lines{end})"
     return VerifierError(
         plain["what"],
         program=plain["program"],
         log=plain["log"],
-        where=Location(**plain["where"]) if plain["where"] else None,
-        hint=plain["hint"],
-        details=(*plain["details"], f"recorded on Linux {plain['kernel']}, since {_brief(reason)}"),
+        log_path=str(path),
+        explanation=replace(explained, lines=lines),
+        where=where,
+        hint=explained.fix or None,
+        details=tuple(filter(None, (explained.meaning, *warned, recorded, log))),
     )
 
 

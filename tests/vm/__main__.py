@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import VmError, host, image, kernels, suite
+from . import VmError, host, image, kernels, suite, warm_bcc
 from .machine import Job, Machine, run, saved_state
 from .warm import warm
 
@@ -106,15 +106,17 @@ def _run(options: argparse.Namespace, command: list[str]) -> int:
         line = command[0] if len(command) == 1 else shlex.join(command)
         env = dict(options.env)
         if options.as_test:
-            _fill_cache(machine, folder / "cache")
+            _fill_cache(machine, folder / "cache", command)
             env = {**suite.environment(kernel.name), **env}
             line = f"{suite.PREPARE}\n{line}"
         return run(machine, Job(line, folder, folder / "console.log", options.timeout, env), _pass_on)
 
 
-def _fill_cache(machine: Machine, folder: Path) -> None:
+def _fill_cache(machine: Machine, folder: Path, command: Sequence[str]) -> None:
     started = time.monotonic()
-    done = warm(machine, folder)
+    done = warm(machine, folder, command)
+    if warm_bcc.wanted(command):
+        done.add(warm_bcc.warm(machine, folder))
     _say(
         f"{machine.image.version}: {len(done.compiled)} cells compiled on the host, {len(done.cached)} were there "
         f"({time.monotonic() - started:.1f} s)"

@@ -1,0 +1,17 @@
+// category: Verifier Limit
+// message: BPF program is too large. Processed 1000001 insn
+// fix: bpf_loop | shorter
+// about: loop
+// kernels: 6.4+
+u64 sum;
+
+SEC("tp/syscalls/sys_enter_sched_yield")
+int add_up(void *ctx)
+{
+	u64 total = 0;
+	for (u64 i = 0; i < 10000000; i++) { // <- refused, cause
+		asm volatile("%0 += %1" : "+r"(total) : "r"(i));
+	}
+	sum = total;
+	return 0;
+}

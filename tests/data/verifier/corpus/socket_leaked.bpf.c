@@ -1,0 +1,16 @@
+// category: Resource Lifetime Safety
+// message: Unreleased reference
+// fix: bpf_sk_release
+// about: socket
+SEC("tc")
+int known_peer(struct __sk_buff *skb)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+
+	tuple.ipv4.dport = bpf_htons(443);
+	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), -1, 0); // <- cause
+	if (!sk)
+		return 2;
+	return 0;
+} // <- refused
