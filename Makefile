@@ -8,7 +8,7 @@ VM ?= 6.12
 KERNELS := 5.10 6.1 6.12 6.18 7.3
 # In a virtual machine: what this machine's kernel may lack, and a template of every kind.
 # HOOK_TESTS="-q -m hook tests/kernel" runs everything there; that takes an hour for all kernels.
-HOOK_TESTS ?= -q -m hook $(addprefix tests/kernel/test_,hook_tracing.py hook_control.py hook_struct_ops.py templates.py templating_hooks.py)
+HOOK_TESTS ?= -q -m hook $(addprefix tests/kernel/test_,hook_tracing.py hook_control.py hook_struct_ops.py templates.py templating_hooks.py bcc_tools.py)
 
 .PHONY: help setup python system demo test test-host test-kernel test-unit test-browser test-vm test-kernels lab lint bench notebooks recordings clean
 

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -68,9 +69,13 @@ def fetch(folder: Path) -> Path:
     return folder / "root" / "usr" / "sbin"
 
 
-def texts(folder: Path, *, every: bool = True) -> list[Text]:
-    """Return the different programs of all tools in a folder, in order: of every call, or of each tool's first."""
+def texts(folder: Path, *, every: bool = True, only: Collection[str] = ()) -> list[Text]:
+    """Return the different programs of the tools in a folder, in order: of every call, or of each tool's first.
+
+    ``only`` names the tools that are wanted, if not all are.
+    """
     tools = sorted(path for path in folder.iterdir() if b"python" in path.read_bytes().partition(b"\n")[0])
+    tools = [tool for tool in tools if not only or _name(tool) in only]
     with ThreadPoolExecutor(2) as pool:
         variants = zip(tools, pool.map(_variants if every else _first, tools), strict=True)
         wanted = [(tool, arguments) for tool, calls in variants for arguments in calls]

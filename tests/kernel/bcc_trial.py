@@ -24,12 +24,12 @@ REFUSALS = {
     # Written for a kernel whose tracepoint had more arguments (before 5.18): it reads past the last.
     "compactsnoop": r"raw tracepoint 'mm_compaction_(begin|end)': Invalid argument",
 }
-# Tools for what the workload cannot have happen: disks, memory that is short, lost packets, other libraries, and
-# virtual machines inside of this one.
-UNREACHED = frozenset(
-    "argdist biolatency biolatpcts biopattern biosnoop biotop bitesize btrfsdist btrfsslower compactsnoop drsnoop ext4dist"
-    " ext4slower kvmexit mdflush nfsdist nfsslower oomkill sslsniff tcpretrans virtiostat xfsdist xfsslower".split()
-)
+# Tools for what the workload cannot have happen: other file systems, memory that is short everywhere, lost packets,
+# other libraries, RAID, and virtual machines inside of this one.
+UNREACHED = {
+    *("btrfsdist", "btrfsslower", "xfsdist", "xfsslower", "nfsdist", "nfsslower"),
+    *("compactsnoop", "drsnoop", "kvmexit", "mdflush", "sslsniff", "tcpretrans", "virtiostat"),
+}
 _TRACING = Path("/sys/kernel/tracing")
 
 
@@ -95,13 +95,23 @@ def finish(trial: Trial, session: ebpflab.Session | None) -> None:
 
 
 def unexplained(trial: Trial) -> list[str]:
-    """Return what stopped a trial, or kept functions of it from their hooks, if the kernel's own lists do not tell why."""
+    """Return what stopped a trial, or kept its functions from hooks, where the kernel's own lists do not tell why."""
     reasons = [f"{where}: {what}" for where, what in trial.refused.items() if not _absent(where.partition(" ")[2])]
-    missing = re.search(r"^HookNotFoundError: .*'(\w+)'", trial.stopped)
-    if trial.stopped and not (missing and not _traceable(missing[1])):
+    if trial.stopped and not _impossible(trial.stopped):
         reasons.append(trial.stopped)
     known = REFUSALS.get(trial.tool)
     return [reason for reason in reasons if not (known and re.search(known, reason))]
+
+
+def _impossible(stopped: str) -> bool:
+    # Whether this kernel lacks what an error says that a program has to have to be loaded.
+    if found := re.match(r"HookNotFoundError: .*'(\w+)'", stopped):
+        return not _traceable(found[1])
+    if found := re.match(r"KernelSupportError: \w+ \((\w+)\)", stopped):
+        return kernel_has.absent(found[1]) is not None
+    if found := re.match(r"RewriteError: .*incomplete definition of type 'struct (\w+)'", stopped):
+        return f"\0{found[1]}\0".encode() not in Path("/sys/kernel/btf/vmlinux").read_bytes()
+    return False
 
 
 def _absent(hook: str) -> bool:

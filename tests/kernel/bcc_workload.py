@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import os
 import pty
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,9 @@ def run(folder: Path) -> None:
     """Do all of it, some of it in the given folder."""
     for step in (_files, _processes, _tcp, _datagrams, _descriptors, _shared_memory, _memory, _terminal):
         step(folder)
+    if os.environ.get("EBPFLAB_VM"):  # where nobody else is disturbed
+        _disk(folder)
+        _out_of_memory(folder)
 
 
 def _files(folder: Path) -> None:
@@ -111,3 +115,36 @@ def _terminal(_folder: Path) -> None:
         os.write(master, b"exit\n")
     os.close(master)
     os.close(slave)
+
+
+def _disk(folder: Path) -> None:
+    image, place = folder / "image", folder / "mounted"
+    if not image.exists() and shutil.which("mkfs.ext4"):
+        with image.open("wb") as file:
+            file.truncate(8 << 20)
+        place.mkdir()
+        subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    if image.exists():
+        steps = (
+            "modprobe loop",
+            "mount -o loop image mounted",
+            "dd if=/dev/zero of=mounted/file bs=4096 count=31 conv=fsync status=none",
+            "cat mounted/file > /dev/null",
+            "umount mounted",
+        )
+        subprocess.run(["unshare", "-m", "sh", "-c", " && ".join(steps)], check=True, cwd=folder)
+
+
+def _out_of_memory(_folder: Path) -> None:
+    top = Path("/sys/fs/cgroup")
+    if "memory" not in (top / "cgroup.controllers").read_text().split():
+        return
+    (top / "cgroup.subtree_control").write_text("+memory")
+    group = top / "bcc_workload"
+    group.mkdir()
+    (group / "memory.max").write_text("8M")
+    # tail keeps a line until it ends, and /dev/zero is one.
+    script = f"echo $$ > {group}/cgroup.procs && exec tail /dev/zero"
+    ended = subprocess.run(["sh", "-c", script], check=False).returncode
+    group.rmdir()
+    assert ended == -signal.SIGKILL

@@ -18,8 +18,14 @@ from bcc_cells import CELLS
 from ebpflab.bcc import library, process
 from ebpflab.errors import ToolMissingError
 
+# Tools for every kind of hook, among them what a kernel may lack: kprobes, trampolines, a processor's counters.
+_QUICK = ("bashreadline", "execsnoop", "llcstat", "profile", "runqlat", "syscount", "tcpstates", "threadsnoop")
 _AT_ONCE = 7  # texts for one workload
-_LISTED = Path(os.environ.get("EBPFLAB_CACHE", "/nonexistent")) / "bcc_corpus.json"
+# What tests/vm/warm_bcc.py lists for a virtual machine, which has no package to take the tools from.
+_WANTED = os.environ.get("EBPFLAB_BCC_CORPUS", "")
+_LISTED = Path(os.environ.get("EBPFLAB_CACHE", "/nonexistent"), f"bcc_corpus-{_WANTED}.json")
+# Modules that tools look into, as in tests/vm/facts.py. Not every kernel has all.
+_MODULES = ("ext4", "xfs", "btrfs", "nfs", "kvm", "md_mod")
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +47,16 @@ def cell(load):
 @pytest.mark.hook("kretprobe")
 def test_each_exec_of_a_prime_number_is_an_event_with_its_parent_and_result(cell):
     session = cell("exec")
-    for number in range(23):
+    for number in range(11):
         subprocess.run(["/bin/true", str(number)], check=True)
-    session.events.wait(23, timeout=20)
+    session.events.wait(11, timeout=20)
     session.detach()
     frame = session.events.df()
     mine = frame[frame["ppid"] == os.getpid()]
-    assert mine["path"].tolist() == ["/bin/true"] * 23
-    assert mine["comm"].tolist() == ["true"] * 23
-    assert mine["ret"].tolist() == [0] * 23
-    assert mine["pid"].nunique() == 23
+    assert mine["path"].tolist() == ["/bin/true"] * 11
+    assert mine["comm"].tolist() == ["true"] * 11
+    assert mine["ret"].tolist() == [0] * 11
+    assert mine["pid"].nunique() == 11
     assert session.events.stats()["lost"] == 0
 
 
@@ -118,15 +124,16 @@ def test_a_pattern_stands_for_all_functions_that_match(cell, name, tmp_path):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    wanted = os.environ.get("EBPFLAB_BCC_CORPUS")
-    if not wanted:
-        pytest.skip("not in this kernel: the programs of BCC's tools, which EBPFLAB_BCC_CORPUS=first or =all asks for")
-    if _LISTED.exists():  # made for this machine by another one
+    if _WANTED and os.environ.get("EBPFLAB_VM"):
+        for name in _MODULES:
+            subprocess.run(["modprobe", "-q", name], check=False)
         return bcc_corpus.read(_LISTED)
+    if os.environ.get("EBPFLAB_VM"):
+        pytest.skip("not in this kernel: the programs of BCC's tools, which EBPFLAB_BCC_CORPUS=first or =all asks for")
     if reason := bcc_corpus.missing():
         pytest.skip(reason)
     folder = bcc_corpus.fetch(tmp_path_factory.mktemp("tools"))
-    return bcc_corpus.texts(folder, every=wanted == "all")
+    return bcc_corpus.texts(folder, every=_WANTED == "all", only=() if _WANTED else _QUICK)
 
 
 @pytest.fixture
@@ -159,5 +166,5 @@ def test_the_programs_of_bcc_s_tools_load_attach_and_run(corpus, counted, tmp_pa
     assert surprises == {}
     loaded = [trial for trial in trials if not trial.stopped]
     attached = [trial for trial in loaded if trial.attached]
-    assert len(loaded) >= 0.95 * len(trials)
+    assert len(loaded) >= 0.9 * len(trials)
     assert {trial.tool for trial in attached if not any(trial.runs.values())} <= bcc_trial.UNREACHED

@@ -37,11 +37,14 @@ def environment(kernel: str) -> dict[str, str]:
     >>> environment("6.12")["EBPFLAB_VM"]
     '6.12'
     """
+    corpus = os.environ.get("EBPFLAB_BCC_CORPUS")
     return {
+        **({"EBPFLAB_BCC_CORPUS": corpus} if corpus else {}),
         "EBPFLAB_VM": kernel,
         "EBPFLAB_CACHE": "/vmjob/cache",
         "EBPFLAB_REQUIRE_KERNEL": "1",
         "EBPFLAB_HOOK_REPORT": "/vmjob/hooks.json",
+        "EBPFLAB_BCC_REPORT": "/vmjob/bcc.json",
         "PYTHONDONTWRITEBYTECODE": "1",  # it would be gone afterwards
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # importing hypothesis takes 12 seconds, and no kernel test uses it
         "TMPDIR": "/run",  # the host's /tmp is there, too, and pytest would tidy it up

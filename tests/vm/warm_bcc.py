@@ -2,7 +2,7 @@
 
 BCC asks the running kernel while it works, so it gets the guest's answers (:mod:`.facts`), which takes root. The cells
 are those of ``tests/kernel/bcc_cells.py`` and, with ``EBPFLAB_BCC_CORPUS`` set, the programs of BCC's own tools, which
-``bcc_corpus.json`` in the cache then lists for the guest.
+``bcc_corpus-first.json`` (or ``-all``) in the cache then lists for the guest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .kernels import ROOT
 from .machine import Machine
 from .warm import Warmed
 
-CORPUS = "bcc_corpus.json"
+CORPUS = "bcc_corpus-{}.json"
 _TESTS = ROOT / "tests/kernel"
 _Cells = Mapping[str, tuple[str, Mapping[str, str]]]
 
@@ -94,7 +94,7 @@ def _cells(cache: Path) -> _Cells:
 
     cells = dict(bcc_cells.CELLS)
     if every := os.environ.get("EBPFLAB_BCC_CORPUS"):
-        listed = cache / CORPUS
+        listed = cache / CORPUS.format(every)
         if not listed.exists():
             with tempfile.TemporaryDirectory() as folder:
                 found = bcc_corpus.texts(bcc_corpus.fetch(Path(folder)), every=every == "all")
