@@ -119,6 +119,7 @@ def load_ipython_extension(shell: Any) -> None:
     forget(shell)  # %reload_ext would otherwise leave the ones of before
     shell.register_magics(BpfMagics)
     register(shell)
+    errors.magics = True
     if hasattr(shell, "kernel"):  # a front end that shows HTML
         errors.present = present
     announce()
@@ -129,6 +130,6 @@ def unload_ipython_extension(shell: Any) -> None:
     from . import errors
     from .jupyter import completion, magics
 
-    errors.present = None
+    errors.present, errors.magics = None, False
     completion.unregister(shell)
     magics.unregister(shell)

@@ -32,9 +32,19 @@ def document(error: EbpflabError) -> list[Part]:
     return parts
 
 
-def error_text(error: EbpflabError) -> str:
-    """Render an error as text."""
-    return text(document(error))
+def error_text(error: EbpflabError, *, log: bool = True) -> str:
+    """Render an error as text, with or without the last words of a log."""
+    parts = document(error)
+    return text(part if log or not isinstance(part, Fold) else Note(part.summary) for part in parts)
+
+
+def advice(error: EbpflabError) -> str:
+    """Say what to do in one line: in the cell's own names, where these are certain."""
+    explained = getattr(error, "explanation", None)
+    if explained is None or not explained.snippet:
+        return error.hint or ""
+    place = _place(explained).removeprefix("such as, ")
+    return f"{place}: {' '.join(explained.snippet.split())}"
 
 
 def error_html(error: EbpflabError) -> str:
@@ -55,16 +65,20 @@ def _refusal(error: EbpflabError, explained: Explanation) -> Iterator[Part]:
         yield Note(error.hint, "ok", "fix")
     if explained.snippet:
         yield Code(explained.snippet, _place(explained), "c")
+    if log:
+        log += getattr(error, "search", "")
     yield Fold(log or "the verifier's last words", "\n".join(_last_words(getattr(error, "log", ""))))
 
 
 def _story(story: tuple[Step, ...]) -> Table:
-    # Of a long one the beginning and the end.
+    # Of a long one the beginning and the end. Where nothing is known of any register, no columns for it.
     rows = [(step.line, step.what, step.register, _cut(step.state)) for step in story]
     if len(rows) > _STEPS:
         half = _STEPS // 2
         rows = [*rows[:half], (None, f"{len(rows) - _STEPS} steps more", "", ""), *rows[-half:]]
-    return Table(("line", "how it came about", "register", "what is known of it"), tuple(rows))
+    columns = ("line", "how it came about", "register", "what is known of it")
+    shown = len(columns) if any(state for *_, state in rows) else 2
+    return Table(columns[:shown], tuple(row[:shown] for row in rows))
 
 
 def _place(explained: Explanation) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 full_tracebacks = False
+magics = False  # whether there is a %bpf to be named in an answer
 # Set by a front end that can show more than text: called with an error that has more to tell than a few lines.
 present: Callable[[EbpflabError], None] | None = None
 _WIDEST = 300  # letters of a line that are shown
@@ -117,11 +118,12 @@ class EbpflabError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         # IPython calls this instead of printing a traceback (InteractiveShell.showtraceback).
+        lines = f"{type(self).__name__} [{self.stage}]: {self._lines()}"
         if full_tracebacks:
             import traceback
 
             return traceback.format_exception(self)
-        return [f"{type(self).__name__} [{self.stage}]: {self._lines()}"]
+        return [lines]
 
     def _lines(self) -> str:
         return str(self)
@@ -204,15 +206,28 @@ class VerifierError(LoadError):
         self.explanation = explanation
         self._presented = False
 
-    def _lines(self) -> str:
-        if present is None:
-            from .error_page import error_text
+    @property
+    def search(self) -> str:
+        """How its log is searched, to be put behind where it is; empty where there are no magics."""
+        name = (self.log_path or "").rpartition("/")[2].removesuffix("-verifier.log")
+        return f"; %bpf log {name} WORDS searches it" if magics and name else ""
 
+    def __str__(self) -> str:
+        if self.explanation is None:
+            return super().__str__()
+        from .error_page import error_text
+
+        return "\n".join([self.what, *error_text(self, log=False).split("\n")[1:]])
+
+    def _lines(self) -> str:
+        from .error_page import advice, error_text
+
+        if present is None:
             return "\n".join([self.what, *error_text(self).split("\n")[1:]])
         if not self._presented:  # IPython asks twice: once to show it, once to remember it
             present(self)
             self._presented = True
-        return "\n  hint: ".join(filter(None, (self.what, self.hint)))
+        return "\n  hint: ".join(filter(None, (self.what, advice(self))))
 
 
 class AttachError(EbpflabError):

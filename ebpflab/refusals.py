@@ -10,12 +10,13 @@ from pathlib import Path
 
 from . import cache
 from .errors import CellError
-from .formatting import Code, Head, Part, html, number, text
+from .formatting import Code, Head, Note, Part, html, number, text
 from .similar import did_you_mean, nearest
 
 _SUFFIX = "-verifier.log"
 _MOST = 60  # lines shown at a time: a log has up to millions
 _WIDTH = 180  # characters shown of a line
+_LARGEST = 32_000_000  # characters
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class VerifierLog:
         what = f"lines with {' and '.join(self.words)}" if self.words else "lines"
         shown = f"the last {len(last)} of {number(count)} {what}" if count > len(last) else f"{number(count)} {what}"
         parts: list[Part] = [Head(self.name, "verifier", "muted", f"{shown}; all of it: {self.path}")]
-        return [*parts, Code("\n".join(_numbered(last)))] if last else parts
+        if last:
+            return [*parts, Code("\n".join(_numbered(last)))]
+        return [*parts, Note("no line has these words" if self.words else "the log is empty")]
 
     def __repr__(self) -> str:
         return text(self._document())
@@ -79,8 +82,15 @@ def _numbered(lines: Iterable[tuple[int, str]]) -> Iterator[str]:
 
 
 def keep(name: str, log: str) -> Path:
-    """Write the log of a session that was refused to its file, in place of the last one, and return the path."""
+    """Write the log of a session that was refused to its file, in place of the last one, and return the path.
+
+    Of more than 32 MB the beginning and the end are kept, and a line between them says how much is left out.
+    """
     path = cache.directory("logs") / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}{_SUFFIX}"
+    if len(log) > _LARGEST:
+        head, tail = log[: _LARGEST // 8], log[-_LARGEST * 7 // 8 :]
+        left_out = log.count("\n") - head.count("\n") - tail.count("\n")
+        log = f"{head}\n... {left_out:,} lines left out here: the log has {len(log):,} characters ...\n{tail}"
     cache.write(path, log.encode())
     return path
 
@@ -89,6 +99,12 @@ def names() -> tuple[str, ...]:
     """Return the names of the sessions whose logs are kept, the oldest first."""
     kept = _kept()
     return tuple(sorted(kept, key=lambda name: kept[name].stat().st_mtime_ns))
+
+
+def refused_since(name: str, when: float) -> bool:
+    """Tell whether the log of a session of this name was kept after a time, in seconds since 1970."""
+    path = _kept().get(name)
+    return path is not None and path.stat().st_mtime >= when
 
 
 def _kept() -> dict[str, Path]:

@@ -172,19 +172,21 @@ def refused():
     )
     what = "the verifier refused count: R0 invalid mem access 'map_value_or_null'"
     explanation = verifier.explain(log)
-    details = (explanation.meaning, "whole log: %bpf log x, or /tmp/x")
+    details = (explanation.meaning, "whole log: /tmp/x-verifier.log (6 lines)")
     return VerifierError(
         what, program="count", log=log, explanation=explanation, hint=explanation.fix, details=details,
-        where=Location(4, None, "    *n += 1;"),
+        where=Location(4, None, "    *n += 1;"), log_path="/tmp/x-verifier.log",
     )  # fmt: skip
 
 
 def test_a_refusal_tells_its_story_in_a_terminal(monkeypatch):
     monkeypatch.setattr(errors, "present", None)
+    monkeypatch.setattr(errors, "magics", True)
     (shown,) = refused()._render_traceback_()
     assert shown.startswith("VerifierError [verify]: the verifier refused count: R0 invalid")
     for words in ("cell, line 4", "how it came about", "bpf_map_lookup_elem() returns", "Register Type Safety",
-                  "fix: Test it first", "%bpf log x", "5: (79) r1 = *(u64 *)(r0 +0)"):  # fmt: skip
+                  "fix: Test it first", "/tmp/x-verifier.log", "%bpf log x WORDS",
+                  "5: (79) r1 = *(u64 *)(r0 +0)"):  # fmt: skip
         assert words in shown
     assert len(shown.splitlines()) < 40
 

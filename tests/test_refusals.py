@@ -61,3 +61,24 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_none_at_all_says_so():
     refusals.keep("opens", LOG)
     with pytest.raises(CellError, match="did you mean opens"):
         refusals.verifier_log("opnes")
+
+
+def test_of_a_huge_log_both_ends_are_kept_and_the_gap_is_marked(monkeypatch):
+    monkeypatch.setattr(refusals, "_LARGEST", 800)
+    path = refusals.keep("opens", LOG)
+    kept = path.read_text()
+    assert len(kept) < 1000
+    first, last = LOG.splitlines()[0], LOG.splitlines()[-1]
+    assert kept.startswith(first)
+    assert kept.endswith(last)
+    (marked,) = [line for line in kept.splitlines() if "left out" in line]
+    assert int(marked.split()[1]) + len(kept.splitlines()) in range(412, 418)
+
+
+def test_a_log_without_the_words_says_so_and_knows_when_it_was_kept():
+    before = time.time() - 5
+    refusals.keep("opens", LOG)
+    assert "no line has these words" in repr(refusals.verifier_log("opens").find("zebra"))
+    assert refusals.refused_since("opens", before)
+    assert not refusals.refused_since("opens", time.time() + 5)
+    assert not refusals.refused_since("reads", before)

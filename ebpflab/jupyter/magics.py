@@ -207,12 +207,12 @@ def _alone(name: str, rest: str, call: Callable[[], Any]) -> Any:
 def _log(rest: str) -> Any:
     # The first word is a session's name, or a word to look for as the others are.
     words = rest.split()
-    if words and words[0] in refusals.names():
-        return refusals.verifier_log(words[0]).find(*words[1:])
-    running = next((s for s in ebpflab.sessions() if words and s.name == words[0]), None)
-    if running is not None:
-        refusals.keep(running.name, running.verifier_log)
-        return refusals.verifier_log(running.name).find(*words[1:])
+    name = words[0] if words else ""
+    running = next((s for s in ebpflab.sessions() if s.name == name), None)
+    if running is not None and not refusals.refused_since(name, running._began):
+        refusals.keep(name, running.verifier_log)  # what it was refused for before is mended
+    if name in refusals.names():
+        return refusals.verifier_log(name).find(*words[1:])
     return refusals.verifier_log().find(*words)
 
 

@@ -225,7 +225,7 @@ ERRORS = {
     "a bad name": (cell("2x"), "CellError", "variable name"),
     "bad C": (cell("x", cells.GETPPID.replace("e->pid = pid;", "e->pid = pid")), "CompileError", "cell, line 18"),
     "an unknown hook": (cell("x", cells.GETPPID.replace("getppid", "getpppid")), "HookNotFoundError", "enter_getppid"),
-    "a refusal": (cell("x", cells.GETPPID.replace("\tif (!e)\n\t\treturn 0;\n", "")), "VerifierError", "if (!p)"),
+    "a refusal": (cell("x", cells.GETPPID.replace("\tif (!e)\n\t\treturn 0;\n", "")), "VerifierError", "if (!e)"),
     "an unknown variable": (cell("x --var onyl=1"), "CellError", "onyl"),
     "an unknown command": ("%bpf doctr", "CellError", "did you mean %bpf doctor"),
     "an unknown session": ("%bpf stop nobody", "CellError", "no live session is called nobody"),
