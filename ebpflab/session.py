@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -274,6 +274,8 @@ class Session(Programs):
         for buffer, size in sizes.items():
             self._handle.resize(buffer, size)
         self._handle.load()
+        verified = {p.name: p.verified for p in self._handle.programs()}
+        self._programs = [replace(p, verified=verified.get(p.name, 0)) for p in self._programs]
         self._state = "loaded"
         self.vars.loaded(self._handle)
         self.maps.loaded(self._handle)

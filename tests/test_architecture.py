@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "formatting": "c_lexer",
     "c_lexer": "",
     "similar": "",
+    "worker": "",
     "keep": "errors",
     "snapshot": "errors",
     "cell": "errors",
@@ -76,9 +77,9 @@ MAY_IMPORT = {
     "recording.columns": "errors decode records snapshot recording.layout",
     "recording.parts": "errors _syscalls",
     "recording.writer": "errors losses records snapshot store recording.layout recording.lookups recording.columns"
-    " recording.parts",
+    " recording.parts worker",
     "recording.reader": "errors btf records recording.layout recording.lookups recording.columns recording.parts",
-    "recording.playback": "errors events keep losses store",
+    "recording.playback": "errors events keep losses store worker",
     "recording.replay": "errors engines.replay keep line maps.* registry session recording.layout recording.playback"
     " recording.reader",
     "recording.fallback": "errors _probes inspectors.kernel refusals session verifier.* recording.reader recording.replay",
@@ -90,7 +91,7 @@ MAY_IMPORT = {
     "buffers": "errors keep btf perf_counters engines.base records rules events frame losses store stream sources",
     "perf_counters": "btf btf_program engines.base",
     "maps.*": "errors similar formatting btf btf_program shown decode rules program_types.* perf_counters _perf_events"
-    " _bpfmaps engines.base maps.*",
+    " _bpfmaps engines.base worker maps.*",
     "_bpfmaps": "errors _libbpf _syscalls",
     "inspectors.types.python_types": "errors btf columns inspectors.*",
     "inspectors.types.*": "errors similar formatting btf btf_layout btf_plan btf_checks btf_writer inspectors.*",
@@ -110,7 +111,7 @@ MAY_IMPORT = {
     " summary engines.* recording.layout stacks views.*",
     "loading": "errors keep cell options line registry store session",
     "tracer.*": "errors similar formatting toolchain registry program_types.* plots.* inspectors.* recording.fallback"
-    " session _libbpf tracer.*",
+    " session worker _libbpf tracer.*",
     "health": "errors formatting journal toolchain inspectors.kernel bcc.library",
     "demo": "errors",
     "questions": "errors formatting options inspectors.*",
@@ -124,14 +125,15 @@ MAY_IMPORT = {
 # Who may import what from elsewhere; everybody else may not, not even inside a function.
 ONLY_IN = {
     "ctypes": "_libbpf _syscalls _probes _bpfmaps _perf_events engines.libbpf engines._event_maps"
-    " engines._instructions engines._program_info engines.attach.* _native.* compile.vmlinux bcc.child"
+    " engines._attached engines._places engines._instructions engines._program_info engines.attach.* _native.*"
+    " compile.vmlinux bcc.child"
     " tracer.child tracer.programs"
     " inspectors.types.python_types",
     "IPython": "jupyter.* cli demo",
     "ipywidgets": "jupyter.*",
     "subprocess": "toolchain compile.spare bcc.process bcc.declarations bcc.lowering tracer.process _native.build cli",
     "threading": "views.* tracer.* _libbpf _native.* compile.* bcc.process bcc.declarations stream ringbuf perfbuf"
-    " merge stacks store losses"
+    " merge stacks store losses worker"
     " events registry session maps.* recording.writer recording.playback"
     " engines.* views.history views.log views.monitor jupyter.*",
     "pickle": "",

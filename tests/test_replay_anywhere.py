@@ -15,6 +15,7 @@ import nbformat
 import pytest
 
 import ebpflab
+from ebpflab import verifier
 from ebpflab.recording.reader import Recording
 
 ROOT = Path(__file__).parents[1]
@@ -198,6 +199,51 @@ def test_a_notebook_of_questions_is_answered_by_the_kernels_types_and_by_recordi
     assert failed == [cell.source for cell in code if "raises-exception" in cell.metadata.get("tags", [])]
     starts = next(cell for cell in code if cell.source.startswith("%%bpf starts"))
     assert "A recording, since the process lacks CAP_BPF" in outputs_of(starts)
+
+
+def panels_of(code):
+    """What the cells that are refused show: name to the last line of the error, and the panel's text and HTML."""
+    found = {}
+    for cell in code:
+        for output in cell.outputs:
+            if output.output_type == "error":
+                found[cell.source.split()[1]] = (output.ename, outputs_of(cell), outputs_of(cell, "text/html"))
+    return found
+
+
+def test_the_verifiers_errors_are_explained_again_where_there_is_no_verifier(run, home):
+    path = NOTEBOOKS / "03_reading_verifier_errors.ipynb"
+    saved, book = nbformat.read(path, as_version=4), nbformat.reads(run(EXECUTE, path, home), as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    panels, live = panels_of(code), panels_of(c for c in saved.cells if c.cell_type == "code")
+    assert len(panels) == 10
+    assert panels.keys() == live.keys()
+    assert [name for name, panel in panels.items() if panel[0] == "CompileError"] == ["large_stack"]
+    for name in panels.keys() - {"large_stack"}:
+        _, shown, html = panels[name]
+        kept = json.loads((RECORDINGS / path.stem / f"{name}.json").read_text())
+        explained = verifier.explain(kept["log"], file="cell", cell=kept["source"])
+        assert shown.split("\n")[:3] == live[name][1].split("\n")[:3]  # what was said, and the line
+        steps = [step.what for step in explained.story if len(explained.story) > 1]  # one alone may be the line's
+        told = [explained.meaning, explained.fix, *explained.snippet.split("\n"), *steps]
+        assert [text for text in told if text not in shown] == []
+        assert "recorded on Linux " in shown
+        assert "  whole log: " in shown
+        assert f"%bpf log {name} WORDS" in shown
+        assert explained.message in shown.split("whole log: ")[1]
+        assert "<details>" in html
+    results = [cell for cell in code if cell.source.startswith("%%bpf") and "--for" in cell.source.split("\n")[0]]
+    assert len(results) == 11
+    for cell in results:
+        assert "A recording, since the process lacks CAP_BPF" in outputs_of(cell)
+        assert "first 5 of" in outputs_of(cell)
+    asked = next(cell for cell in code if cell.source.startswith("%bpf log"))
+    assert "R0=map_value_or_null" in outputs_of(asked)
+    counted = next(cell for cell in code if cell.source.endswith(".verification"))
+    assert " 1000000 " in outputs_of(counted)
+    assert sum(bool(outputs_of(cell, "image/png")) for cell in code) == 1
+    table = outputs_of(next(cell for cell in code if "rows = []" in cell.source), "text/html")
+    assert table.count("<tr>") == 1 + 10
 
 
 def test_the_demo_runs_on_recordings_and_says_so(run, home):

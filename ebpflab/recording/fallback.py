@@ -205,7 +205,7 @@ def _error(plain: dict[str, Any], name: str, reason: str) -> EbpflabError:
     lines = plain.get("lines", explained.lines)
     end = "" if lines == explained.lines else f", the last {explained.lines:,} kept"
     warned = [text for text in plain["details"] if text.startswith("clang warned here")]
-    log = f"whole log: %bpf log {name}, or {path} ({lines:,} lines{end})"
+    log = f"whole log: {path} ({lines:,} lines{end})"
     return VerifierError(
         plain["what"],
         program=plain["program"],

@@ -14,6 +14,7 @@ from ..events import Events
 from ..keep import Keep
 from ..losses import Gap, Losses
 from ..store import RecordStore
+from ..worker import Worker
 
 if TYPE_CHECKING:
     from .columns import Batch
@@ -52,13 +53,12 @@ class Playback:
         self.streams = {stream.name: stream}
         self._stream = stream
         stream.begin(tally.span[0] or None)
-        self._thread: threading.Thread | None = None
+        self._worker: Worker | None = None
         if speed is None:
             self._play()
             self._feed.flush(0)
         else:
-            self._thread = threading.Thread(target=self._play, name=f"ebpflab-replay-{name}", daemon=True)
-            self._thread.start()
+            self._worker = Worker(self._play, f"ebpflab-replay-{name}")
 
     @property
     def playing(self) -> bool:
@@ -74,8 +74,8 @@ class Playback:
     def close(self) -> None:
         """Stop playing; the stream stays readable."""
         self._pace.stop()
-        if self._thread is not None:
-            self._thread.join()
+        if self._worker is not None:
+            self._worker.wait()
         for events in self.streams.values():
             events.finish()
 

@@ -16,6 +16,7 @@ from ..errors import EbpflabError
 from ..losses import Losses
 from ..records import RecordTypes
 from ..store import Cursor, RecordStore
+from ..worker import Worker
 from .columns import Columns
 from .layout import About, Facts, Tally, about_metadata, notes_metadata, tally_metadata, wanted
 from .lookups import NotingLookup
@@ -109,8 +110,7 @@ class Recorder:
         with explained(self.path):
             self._part(first=True)  # whatever happens from now on, the path opens
         self._forget = self._store.listen(self._arrived)
-        self._thread = threading.Thread(target=self._run, name=f"ebpflab-record-{source.name}", daemon=True)
-        self._thread.start()
+        self._worker = Worker(self._run, f"ebpflab-record-{source.name}")
         _live[self.path] = self
 
     @property
@@ -126,7 +126,7 @@ class Recorder:
     @property
     def running(self) -> bool:
         """Whether it is still recording."""
-        return self._thread.is_alive()
+        return self._worker.running
 
     def stop(self) -> None:
         """Write everything that has arrived, and make the recording one file; a second call changes nothing.
@@ -142,7 +142,7 @@ class Recorder:
         finally:
             self._ending = True
             self._woken.set()
-            self._thread.join()
+            self._worker.wait()
         if self._error is not None and not self._reported:
             self._reported = True
             raise self._error
