@@ -45,15 +45,15 @@ def bpf(command: int, attributes: ct.Structure) -> int:
     return _call(_number("bpf"), ct.c_int(command), ct.byref(attributes), ct.c_uint(ct.sizeof(attributes)))
 
 
-def perf_event_open(attributes: ct.Structure, pid: int, cpu: int) -> int:
-    # perf_event_open(2) without a group; the descriptor is closed on exec. Raises OSError.
+def perf_event_open(attributes: ct.Structure, pid: int, cpu: int, flags: int = 1 << 3) -> int:
+    # perf_event_open(2) without a group; PERF_FLAG_FD_CLOEXEC closes the descriptor on exec. Raises OSError.
     return _call(
         _number("perf_event_open"),
         ct.byref(attributes),
         ct.c_int(pid),
         ct.c_int(cpu),
         ct.c_int(-1),
-        ct.c_ulong(1 << 3),  # PERF_FLAG_FD_CLOEXEC
+        ct.c_ulong(flags),
     )
 
 

@@ -16,6 +16,7 @@ from . import compile as compiler
 from . import refusals, verifier
 from .bcc import building, kernel_headers
 from .bcc.kernel_headers import KernelHeaders
+from .bcc.wording import address_of_key
 from .cell import Cell, read
 from .cflags import parse as parse_cflags
 from .engines.base import Engine, Handle
@@ -37,6 +38,14 @@ from .program_types import parse_section
 from .similar import nearest
 
 _TOOLS = (Path(__file__).parent / "bpf_src", Path(__file__).parent.parent / "bpf_src")
+_NO_PROGRAM = 'put a section before a function: SEC("tp/syscalls/sys_enter_openat") int h(void *ctx)'
+_NO_PROGRAM_IN_BCC = "write one: TRACEPOINT_PROBE(syscalls, sys_enter_openat) { ... return 0; }"
+# How programs begin in bpftrace's language (bpftrace: docs/language.adoc, "Probes"), which in C nothing does.
+_BPFTRACE = re.compile(
+    r"^[ \t]*(?:#![^\n]*\bbpftrace\b|(?:BEGIN|END)\s*\{|(?:k(?:ret)?(?:probe|func)|u(?:ret)?probe|f(?:entry|exit)"
+    r"|(?:raw)?tracepoint|usdt|iter|profile|interval|software|hardware):[A-Za-z_/*.$][^;(\n]*(?:\n[^;(\n]*)?[{,])",
+    re.MULTILINE,
+)
 # Hooks in BCC's dialect: by its macros, and by the names of functions.
 _TRACEPOINT_PROBE = re.compile(r"\bTRACEPOINT_PROBE\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)")
 _PROBES = re.compile(
@@ -90,6 +99,7 @@ def prepare(
         if path is not None and path.suffix == ".o":
             return Prepared(_read_object(path), LibbpfEngine(), None, targets)
         cell = replace(read(path if path is not None else fspath(source)), cflags=parse_cflags(cflags))
+        _check_language(cell)
         bcc = _is_bcc(cell, engine)
         real = _real_headers(headers, bcc=bcc)
         _check_sections(cell, targets)
@@ -126,10 +136,8 @@ def open_object(prepared: Prepared, name: str) -> Handle:
     handle = prepared.engine.open(prepared.object, name=name, targets=prepared.targets)
     if not handle.programs():
         handle.close()
-        raise CellError(
-            "there is no program in the cell",
-            hint='put a section before a function: SEC("tp/syscalls/sys_enter_openat") int h(void *ctx)',
-        )
+        bcc = prepared.engine.name == "bcc"
+        raise CellError("there is no program in the cell", hint=_NO_PROGRAM_IN_BCC if bcc else _NO_PROGRAM)
     return handle
 
 
@@ -172,9 +180,12 @@ def located(cell: Cell | None, name: str, warnings: Sequence[Diagnostic] = ()) -
         line = error.where.line if error.where else None
         warned = [f"clang warned here: {w.message}" for w in warnings if line and w.where and w.where.line == line]
         cut = ", cut short" if explanation.truncated else ""
-        log = f"whole log: %bpf log {name}, or {path} ({explanation.lines:,} lines{cut})"
+        kept = "whole log" if refusals.fits(error.log) else "both ends of the log"
+        log = f"{kept}: {path} ({explanation.lines:,} lines{cut})"
         error.details = tuple(filter(None, (explanation.meaning, *warned[:1], log)))
         error.hint = explanation.fix or None
+        if error.hint and cell is not None and error.where and cell.dialect == "bcc" and "&" in error.hint:
+            error.hint = address_of_key(error.where.text) or error.hint
         raise
     except HookNotFoundError as error:
         if error.where is None and cell is not None:
@@ -205,6 +216,17 @@ def _missing_tracepoint(cell: Cell) -> EbpflabError | None:
             missing.where = cell.line_of(match.start(2), len(match[2]))
             return missing
     return None
+
+
+def _check_language(cell: Cell) -> None:
+    match = None if cell.sections else _BPFTRACE.search(cell.code)
+    if match:
+        start = match.end() - len(match[0].lstrip())
+        raise CellError(
+            "this is bpftrace's language, and a %%bpf cell holds C",
+            where=cell.line_of(start),
+            hint="begin the cell with %%bpftrace NAME (ebpflab.bpftrace(TEXT) in Python)",
+        )
 
 
 def _check_engine(engine: str) -> None:

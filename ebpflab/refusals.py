@@ -87,12 +87,17 @@ def keep(name: str, log: str) -> Path:
     Of more than 32 MB the beginning and the end are kept, and a line between them says how much is left out.
     """
     path = cache.directory("logs") / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}{_SUFFIX}"
-    if len(log) > _LARGEST:
+    if not fits(log):
         head, tail = log[: _LARGEST // 8], log[-_LARGEST * 7 // 8 :]
         left_out = log.count("\n") - head.count("\n") - tail.count("\n")
         log = f"{head}\n... {left_out:,} lines left out here: the log has {len(log):,} characters ...\n{tail}"
     cache.write(path, log.encode())
     return path
+
+
+def fits(log: str) -> bool:
+    """Tell whether a log is kept whole."""
+    return len(log) <= _LARGEST
 
 
 def names() -> tuple[str, ...]:

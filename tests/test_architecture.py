@@ -102,7 +102,7 @@ MAY_IMPORT = {
     "views.*": "ebpflab errors similar formatting summary btf program_types.* maps.* plots.* _libbpf _syscalls"
     " disassembly.* views.*",
     "runs": "errors similar formatting btf program_types.* inspectors.*",
-    "summary": "errors similar formatting keep program_types.* verifier.*",
+    "summary": "errors similar formatting keep program_types.* verifier.* inspectors.tracefs",
     "line": "errors refusals similar cell cflags diagnostics compile.* bcc.* verifier.* program_types.* maps.*"
     " engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only

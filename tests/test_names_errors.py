@@ -54,7 +54,6 @@ def load(section: str, number: int, log: str = "", *lines: str) -> EbpflabError:
     ("number", "hint"),
     [
         (errno.EBUSY, "there is room for one"),
-        (errno.EEXIST, "there is room for one"),
         (errno.E2BIG, "as many programs as the kernel allows"),
         (errno.EMFILE, "ulimit -n"),
         (errno.EILSEQ, "objdump -d"),
@@ -67,6 +66,22 @@ def test_the_kernels_number_decides_what_to_do(number: int, hint: str) -> None:
     assert type(error) is AttachError
     assert error.errno == number
     assert "cannot attach h to kprobe vfs_read" in error.what
+    assert hint in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("section", "target", "what", "hint"),
+    [
+        ("xdp", "lo", "cannot attach h to xdp lo", "there is room for one"),
+        ("tp/sched/sched_switch", "", "h is attached to tracepoint sched/sched_switch already", "s.detach()"),
+        ("kprobe/vfs_read", "", "h is attached to kprobe vfs_read already", "s.detach()"),
+    ],
+)
+def test_what_is_there_already_is_another_program_where_there_is_room_for_one_and_else_this_one(
+    section: str, target: str, what: str, hint: str
+) -> None:
+    error = attach(section, target, errno.EEXIST)
+    assert what in error.what
     assert hint in str(error.hint)
 
 

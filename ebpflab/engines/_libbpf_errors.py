@@ -6,12 +6,15 @@ import errno as errnos
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 from .. import verifier
 from ..errors import AttachError, EbpflabError, KernelSupportError, LoadError, PrivilegeError, VerifierError
 from ..inspectors import facilities, map_refusals, privileges, search
 from ..program_types import Section, Target, parse_section
+from . import _causes
+from ._causes import ENOTSUPP, Failure
+from .attach.base import Request
 from .base import MapInfo
 
 _DENIED = (errnos.EPERM, errnos.EACCES)
@@ -20,45 +23,26 @@ _HARMLESS = re.compile(
     r"Retrying without BTF|libbpf: prog '.*': BPF program load failed|failed to load object|-- (BEGIN|END) "
     r"|BTF loading error|BTF is optional|libbpf: prog '.*': failed to load: -\d+"
 )
-# What to do about a load that failed: by libbpf's words, or else by the kernel's number.
-_LOAD_HINTS = (
-    (r"map '.*': failed to create: Invalid", "check the map's type, key, value, max_entries and flags"),
-    (
-        r"\(func ksym\).*incompatible",
-        "declare it with the types that this kernel's function has; `bpftool btf dump` shows them",
-    ),
-    (r"\(func ksym\)|\(var ksym\)", "this kernel has no symbol of that name; declare it __weak to go without it"),
-    (r"find BTF for extern", "define it in the cell, or declare a kernel function with __ksym"),
-    (r"not a proper ELF|not an ELF|BPF object format", "give C text, or an object file made by clang -target bpf -g"),
-)
-_LOAD_HINTS_BY_NUMBER = {
-    errnos.ENOMEM: "the kernel had no memory for it: free -m shows what is left, memory.max what the cgroup may use",
+# What to do where nothing that was looked at tells the cause, by the kernel's number: what is meant by it most often.
+_LOAD_HINTS = {
     errnos.E2BIG: "the program has more instructions than this kernel takes: 1,000,000, or 4,096 without CAP_BPF",
-    errnos.EMFILE: "this process has too many files open: close a session, or raise `ulimit -n`",
-    errnos.ENFILE: "the machine has too many files open: fs.file-max is the limit",
     errnos.EINVAL: "this kernel does not take such a program: features() lists the types and helpers that it has",
-    524: "this kernel does not offer it to this type of program: features() lists what it has",  # ENOTSUPP
+    ENOTSUPP: "this kernel does not offer it to this type of program: features() lists what it has",
     errnos.ESRCH: "a type or symbol that the program asks for is not in this kernel's BTF",
 }
-# What to do about an attachment that failed, by the kernel's number.
 _ATTACH_HINTS = {
     errnos.EBUSY: "another program is attached there, and there is room for one: detach that first",
     errnos.EEXIST: "another program is attached there, and there is room for one: detach that first",
     errnos.E2BIG: "as many programs as the kernel allows are attached there: detach one first",
-    errnos.ENOSPC: "all hardware counters or breakpoints are in use: detach a program that uses one",
-    errnos.EMFILE: "this process has too many files open: close a session, or raise `ulimit -n`",
+    errnos.ERANGE: "as many programs as the kernel allows are attached there: detach one first",
     errnos.EILSEQ: "the offset is not at the start of an instruction: `objdump -d` shows where they are",
     errnos.EADDRNOTAVAIL: "the kernel has several functions of that name and cannot tell which is meant: choose one "
     "that calls it",
     errnos.EOPNOTSUPP: "what it is attached to, or this kernel, does not offer it",
     errnos.ENODEV: "the device has gone: hooks() lists those that are there",
-    errnos.ENOMEM: "the kernel had no memory for it: free -m shows what is left, memory.max what the cgroup may use",
-    524: "what it is attached to, or this kernel, does not offer it",  # ENOTSUPP, include/linux/errno.h
+    ENOTSUPP: "what it is attached to, or this kernel, does not offer it",
 }
-# Where there is room for any number of programs, EEXIST is about this one (bpf_prog_array_copy() in kernel/bpf/core.c).
-_MANY_PROGRAMS = ("tracepoint", "kprobe", "kretprobe", "ksyscall", "uprobe", "uretprobe", "perf_event")
-_NO_FAULT = (*_DENIED, errnos.EMFILE, errnos.ENFILE)  # of a map: who asks, not what is asked for, is refused
-_ENOTSUPP = 524  # the kernel's own, include/linux/errno.h
+_NO_OBJECT = "not a proper ELF|not an ELF|BPF object format"
 # Of the verifier's log: it has looked at the program, and did not just refuse its kind or its hook.
 _INSTRUCTION = re.compile(r"^\d+: \(", re.MULTILINE)
 _PROGRAM = re.compile(r"prog '([^']+)': (?:BPF program load failed|failed to load|failed to find kernel BTF)")
@@ -67,12 +51,6 @@ _DOCTOR = "%bpf doctor tells what this kernel and machine lack"
 
 def _words(lines: Sequence[str]) -> list[str]:
     return [re.sub(r"^libbpf: ", "", line) for line in lines if not _HARMLESS.search(line)]
-
-
-def _load_hint(error: int, words: Sequence[str]) -> str:
-    said = "\n".join(words)
-    hint = next((hint for pattern, hint in _LOAD_HINTS if re.search(pattern, said)), None)
-    return hint or _LOAD_HINTS_BY_NUMBER.get(error, _DOCTOR)
 
 
 def open_failed(error: int, lines: Sequence[str]) -> EbpflabError:
@@ -85,8 +63,13 @@ def open_failed(error: int, lines: Sequence[str]) -> EbpflabError:
             hint='put a SEC("...") before a function',
         )
     what = f"libbpf cannot open this object: {_reason(error, words)}"
-    asked = 0 if error == errnos.EINVAL else error  # the object is not as libbpf wants it; no kernel has seen it
-    return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(asked, words))
+    # The object is not as libbpf wants it; no kernel has seen it.
+    found = _causes.find("load", Failure("libbpf cannot open this object", 0, words=words))
+    if found:
+        return LoadError(found.what, errno=error, hint=found.hint)
+    alien = any(re.search(_NO_OBJECT, line) for line in words)
+    hint = "give C text, or an object file made by clang -target bpf -g" if alien else _DOCTOR
+    return LoadError(what, errno=error, details=words[:-1][:5], hint=hint)
 
 
 def load_failed(
@@ -95,25 +78,30 @@ def load_failed(
     log: str,
     aims: Mapping[str, tuple[Section, Target]] | None = None,
     maps: Sequence[MapInfo] = (),
+    instructions: Mapping[str, int] | None = None,
 ) -> EbpflabError:
     words = _words(lines)
-    for info in maps:
-        if any(line.startswith(f"map '{info.name}': failed to create") for line in words) and error not in _NO_FAULT:
-            return _no_map(info, error)
     failed = next((found[1] for line in lines if (found := _PROGRAM.search(line))), None)
     section, target = (aims or {}).get(failed or "", (None, None))
+    action = f"loading {failed}" if failed else "loading"
+    failure = Failure(f"{action} failed", error, failed or "", section, target, words, instructions=instructions)
+    for info in maps:
+        if any(line.startswith(f"map '{info.name}': failed to create") for line in words):
+            return _no_map(info, replace(failure, action=f"the kernel cannot make the map {info.name!r}"))
     if failed and section and target and not _INSTRUCTION.search(log):
         explained = _unloadable(failed, section, target, error)
         if explained is not None:
             return explained
     if failed and re.sub(r"^processed .*", "", log, flags=re.MULTILINE).strip():
         return _refused_by_verifier(failed, error, log)
-    action = f"loading {failed}" if failed else "loading"
-    if error in _DENIED:
+    if privileges.refused(error):
         what = f"the kernel refused {action}: {_name(error)}"
         return _denied(what, error, f"load:{section.kind if section else ''}", words)
+    cause = _causes.find("load", failure)
+    if cause:
+        return LoadError(cause.what, errno=error, hint=cause.hint)
     what = f"{action} failed: {_reason(error, words)}"
-    return LoadError(what, errno=error, details=words[:-1][:5], hint=_load_hint(error, words))
+    return LoadError(what, errno=error, details=words[:-1][:5], hint=_LOAD_HINTS.get(error, _DOCTOR))
 
 
 def _denied(what: str, error: int, action: str, words: Sequence[str]) -> PrivilegeError:
@@ -122,7 +110,15 @@ def _denied(what: str, error: int, action: str, words: Sequence[str]) -> Privile
     return PrivilegeError(what, cause=found.cause, details=details, hint=found.hint, stage=action.partition(":")[0])
 
 
-def _no_map(info: MapInfo, error: int) -> LoadError:
+def _no_map(info: MapInfo, failure: Failure) -> EbpflabError:
+    error = failure.error
+    if privileges.refused(error):
+        what = f"the kernel refused to make the map {info.name!r}: {_name(error)}"
+        return _denied(what, error, f"load:{map_refusals.kind(info.type)}", failure.words)
+    # A map that cannot be pinned, and a process that may not have more descriptors, are no fault of its definition.
+    cause = _causes.find("load", failure) if error != errnos.ENOMEM else None
+    if cause:
+        return LoadError(cause.what, errno=error, hint=cause.hint)
     shape = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
     what, hint = map_refusals.explain(info.name, error, shape)
     return LoadError(what, errno=error, hint=hint)
@@ -139,7 +135,7 @@ def _unloadable(program: str, section: Section, target: Target, error: int) -> E
     lacking = facilities.facility(section.kind, section.prefix)
     if lacking:
         return _unsupported(program, section, target, lacking, "load")
-    if section.kind == "struct_ops" and error == _ENOTSUPP:
+    if section.kind == "struct_ops" and error == ENOTSUPP:
         what = f"{program} is in no struct of functions that this kernel takes"
         hint = 'name it in one: SEC(".struct_ops") struct tcp_congestion_ops mine = {...}; hooks(kind="struct_ops")'
         return LoadError(what, errno=error, hint=hint)
@@ -163,7 +159,9 @@ def _told(words: Sequence[str], cause: str) -> list[str]:
     return [line for line in words if not guess.search(line) or "memlock" in cause.lower()][:3]
 
 
-def attach_failed(program: str, section: Section, target: Target, error: int, lines: Sequence[str]) -> EbpflabError:
+def attach_failed(
+    program: str, section: Section, target: Target, error: int, lines: Sequence[str], request: Request | None = None
+) -> EbpflabError:
     lacking = facilities.facility(section.kind, section.prefix)
     if lacking:
         return _unsupported(program, section, target, lacking, "attach")
@@ -171,27 +169,25 @@ def attach_failed(program: str, section: Section, target: Target, error: int, li
     if missing is not None:
         return missing
     words = _words(lines)
-    if error in _DENIED:
+    if privileges.refused(error):
         what = f"the kernel refused to attach {program} to {target}: {_name(error)}"
         return _denied(what, error, f"attach:{section.kind}", words)
-    pid = target.options.get("pid", "")
-    if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-        return AttachError(f"{program}: there is no process {pid}", errno=error, hint="pid= takes a running process")
-    if error == errnos.EEXIST and section.kind in _MANY_PROGRAMS:
-        what = f"{program} is attached to {section.kind} {target} already"
-        return AttachError(what, errno=error, hint="a program can be there once; s.detach() takes it off")
-    what = f"cannot attach {program} to {section.kind} {target}: {_reason(error, words)}"
+    action = f"cannot attach {program} to {section.kind} {target}"
+    found = _causes.find("attach", Failure(action, error, program, section, target, words, request))
+    if found:
+        return AttachError(found.what, errno=error, hint=found.hint)
+    what = f"{action}: {_reason(error, words)}"
     return AttachError(what, errno=error, details=words[:-1][:5], hint=_ATTACH_HINTS.get(error, _DOCTOR))
 
 
 def test_run_failed(program: str, section: str, error: int) -> EbpflabError:
-    if error in (errnos.EOPNOTSUPP, _ENOTSUPP):
+    if error in (errnos.EOPNOTSUPP, ENOTSUPP):
         return LoadError(
             f"this kernel cannot test-run {program} ({section})",
             errno=error,
             hint="attach it and cause an event instead",
         )
-    if error in _DENIED:
+    if privileges.refused(error):
         return _denied(f"the kernel refused to run {program}", error, f"load:{parse_section(section).kind}", ())
     hint = _DOCTOR
     if error == errnos.EINVAL:
@@ -201,7 +197,7 @@ def test_run_failed(program: str, section: str, error: int) -> EbpflabError:
 
 
 def _name(error: int) -> str:
-    if error == _ENOTSUPP:
+    if error == ENOTSUPP:
         return "ENOTSUPP (not supported)"
     return f"{errnos.errorcode.get(error, error)} ({os.strerror(error)})"
 

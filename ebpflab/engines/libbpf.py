@@ -159,7 +159,8 @@ class LibbpfHandle:
             # Quietly first: libbpf asks for the log only after a refusal, and loading stops there, so one is enough.
             status, lines, logs = self._load_object(level=0, names=list(self._programs)[:1])
         if status:
-            raise explain.load_failed(-status, lines, "".join(logs.values()), self._aims(), maps)
+            sizes = {name: self._lib.bpf_program__insn_cnt(pointer) for name, pointer in self._programs.items()}
+            raise explain.load_failed(-status, lines, "".join(logs.values()), self._aims(), maps, sizes)
         self._event_maps.fill()
         self._loaded = True
 
@@ -207,12 +208,13 @@ class LibbpfHandle:
                 raise AttachError(f"{program}: {parsed.reason}", hint=runs)
             where = parse_target(row, target or self._target(program))
             self._check_target(program, parsed, where)
+            request = self._request(program, parsed, where)
             with _listening() as lines:
                 ct.set_errno(0)
                 try:
-                    attachment = ATTACH[row.kind](self._request(program, parsed, where))
+                    attachment = ATTACH[row.kind](request)
                 except OSError as error:
-                    raise explain.attach_failed(program, parsed, where, error.errno or 0, lines) from None
+                    raise explain.attach_failed(program, parsed, where, error.errno or 0, lines, request) from None
                 self._numbers += 1
                 self._links[self._numbers] = attachment
             shown = attachment.place or str(where) or program

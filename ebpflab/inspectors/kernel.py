@@ -186,7 +186,8 @@ def privilege_cause(number: int, action: str, known: Facts | None = None) -> str
     number
         The kernel's error number, positive.
     action
-        "load" or "attach", and after a colon the kind of program, if known: "attach:tracepoint".
+        "load" or "attach", and after a colon the kind of program, if known: "attach:tracepoint". What is loaded
+        may also be a "map", or a "map of the network".
     known
         The facts to judge by; those of this process and moment if not given.
 
@@ -201,7 +202,10 @@ def privilege_cause(number: int, action: str, known: Facts | None = None) -> str
     return next(filter(None, (cause(now, refusal) for cause in _CAUSES)))
 
 
-_TYPES = {row.kind: row for row in PROGRAM_TYPES}
+_TYPES = {row.kind: row for row in PROGRAM_TYPES} | {
+    "map": ProgramType("map", (), "", capabilities=("CAP_BPF",)),
+    "map of the network": ProgramType("map of the network", (), "", capabilities=("CAP_BPF", "CAP_NET_ADMIN")),
+}
 _TRAMPOLINES = {"fentry", "fexit", "fsession", "fmod_ret", "freplace", "lsm", "lsm_cgroup"}
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 from .. import _probes
 from ..errors import KernelSupportError
+from . import memory
 from ._map_types import SHAPES
 from ._ways import enumerators
 from .layout import vmlinux
@@ -25,6 +24,15 @@ _FLAGS = {  # include/uapi/linux/bpf.h
     1 << 10: "BPF_F_MMAPABLE",
     1 << 12: "BPF_F_INNER_MAP",
 }
+# The types by number (enum bpf_map_type), for kernels without BTF: a number that is given out never changes.
+_NAMES = """
+    unspec hash array prog_array perf_event_array percpu_hash percpu_array stack_trace cgroup_array lru_hash
+    lru_percpu_hash lpm_trie array_of_maps hash_of_maps devmap sockmap cpumap xskmap sockhash cgroup_storage
+    reuseport_sockarray percpu_cgroup_storage queue stack sk_storage devmap_hash struct_ops ringbuf inode_storage
+    task_storage bloom_filter user_ringbuf cgrp_storage arena
+"""
+_TYPES = _NAMES.split()
+_OF_THE_NETWORK = ("devmap", "sockmap", "xskmap", "sockhash", "devmap_hash")  # map_create() in kernel/bpf/syscall.c
 _HARMLESS = 64 << 20  # bytes that a map may take for a moment, to see whether the kernel makes it
 _FULL = (errno.E2BIG, errno.ENOMEM)
 
@@ -52,10 +60,17 @@ def explain(name: str, number: int, shape: tuple[int, int, int, int, int]) -> tu
     return f"{refused}: {'; '.join(what for what, _ in wrong)}", "; ".join(hint for _, hint in wrong)
 
 
+def kind(number: int) -> str:
+    # What making a map of a type takes, as kernel.privilege_cause() names kinds of programs.
+    return "map of the network" if _type_name(number) in _OF_THE_NETWORK else "map"
+
+
 def _type_name(number: int) -> str:
+    if number < len(_TYPES):
+        return _TYPES[number]
     try:
         types = enumerators(vmlinux(), "bpf_map_type", "BPF_MAP_TYPE_")
-    except KernelSupportError:  # a kernel without BTF does not tell the names of its types
+    except KernelSupportError:  # a kernel without BTF does not tell the names of newer types
         return ""
     return next((name for name, value in types.items() if value == number), "")
 
@@ -71,12 +86,12 @@ def _entries(refused: str, kind: str, asked: _probes.Map, taken: _probes.Map, nu
         return f"{refused}: max_entries is {asked.max_entries}", f"{kind} grows by itself: leave max_entries out"
     if number in _FULL:
         size = _bytes(asked)
-        what = f"{refused}: {asked.max_entries:,} entries need {_readable(size)}"
+        what = f"{refused}: {asked.max_entries:,} entries need {memory.readable(size)}"
         if number == errno.E2BIG:
             return f"{what}, more than the kernel makes one map of", "lower max_entries, or the size of the value"
-        free = _available()
-        more = f", and {_readable(free)} are available" if free is not None else ""
-        return f"{what}{more}", "lower max_entries, or the size of the value" + _cgroup_limit()
+        free, limit = memory.left(), memory.limit()
+        more = f", and {free} are available" if free else ""
+        return f"{what}{more}", "; ".join(filter(None, ["lower max_entries, or the size of the value", limit]))
     if _bytes(asked) < _HARMLESS and not _refuses(asked):
         return f"{refused}: {os.strerror(number)}; it took one when asked again", "run the cell again"
     if "RINGBUF" in kind:
@@ -147,31 +162,6 @@ def _largest(asked: _probes.Map, which: str, works: int) -> int:
 def _bytes(asked: _probes.Map) -> int:
     # Keys and values alone, each rounded up to 8 bytes (kernel/bpf/hashtab.c, arraymap.c).
     return asked.max_entries * (-(-asked.key_size // 8) * 8 + -(-asked.value_size // 8) * 8)
-
-
-def _available() -> int | None:
-    # What a process can get without swapping (proc(5)), in bytes.
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
-
-
-def _cgroup_limit() -> str:
-    # Since Linux 5.11 maps are charged to the cgroup of the process that makes them.
-    own = next((line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::")), "")
-    limit = Path("/sys/fs/cgroup", own.lstrip("/"), "memory.max")
-    try:
-        text = limit.read_text().strip()
-    except OSError:  # the root has none, and a container may not show it
-        return ""
-    return f"; {limit} allows {_readable(int(text))}" if text.isdigit() else ""
-
-
-def _readable(size: int) -> str:
-    value, units = float(size), iter(("bytes", "KiB", "MiB", "GiB", "TiB"))
-    unit = next(units)
-    while value >= 1024 and (larger := next(units, "")):
-        value, unit = value / 1024, larger
-    return f"{value:,.0f} {unit}" if value >= 10 or unit == "bytes" else f"{value:,.1f} {unit}"
 
 
 def _named(flags: int) -> str:

@@ -32,14 +32,23 @@ class Privilege:
     ruled_out: str
 
 
+def refused(number: int) -> bool:
+    # Whether somebody was refused, and not something: filters of system calls may also answer that there is no such.
+    return number in (errno.EPERM, errno.EACCES) or (number == errno.ENOSYS and bool(_filtered()))
+
+
+def _filtered() -> tuple[str, ...]:
+    return _probes.filtered() if kernel.facts().seccomp == 2 else ()
+
+
 def explain(number: int, action: str) -> Privilege:
     # `action` is "load" or "attach", with the kind of program behind a colon, as kernel.privilege_cause() takes it.
     now = kernel.facts()
-    answers = _probes.filtered() if now.seccomp == 2 else ()
+    answers = _filtered()
     if now.seccomp == 2 and not answers:
         now = replace(now, seccomp=0)  # there is a filter, and it lets these calls pass
     cause = kernel.privilege_cause(number, action, now)
-    if cause.startswith("a seccomp filter") and answers:
+    if answers and (number == errno.ENOSYS or cause.startswith("a seccomp filter")):
         cause = f"a seccomp filter refuses {' and '.join(answers)} to this process"
     return Privilege(cause, f"{cause}; {_advice(cause, now)}", _ruled_out(cause, now, number))
 

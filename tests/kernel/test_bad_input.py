@@ -165,7 +165,7 @@ def test_bad_input_is_one_clear_error_and_nothing_else_is_disturbed(bystander, c
     assert what in error.what
     assert hint in error.hint
     assert error.hint in str(error)
-    assert len(str(error).splitlines()) <= 12
+    assert len(str(error).splitlines()) <= 20
     assert error.__context__ is None or error.__suppress_context__ or error.__cause__ is not None
     assert [session.name for session in ebpflab.sessions()] == ["bystander"]
     bystander()
@@ -216,11 +216,17 @@ def test_a_log_of_half_a_million_lines_is_a_short_error_and_costs_no_time(bystan
     end, wall = resource.getrusage(resource.RUSAGE_THREAD), time.monotonic() - wall
     error = caught.value
     assert error.log.count("\n") > 300_000
-    assert len(text.splitlines()) <= 12
+    assert len(text.splitlines()) <= 20
     assert len(text) < 2000
     assert "too large" in error.what
     assert error.where.line in range(1, 8)
-    assert Path(error.log_path).stat().st_size == len(error.log.encode())
+    with Path(error.log_path).open() as kept:  # both ends of it, and how much is left out between them
+        head = kept.readline()
+        left_out = [line for line in kept if "lines left out here" in line]
+    assert error.log.startswith(head)
+    assert Path(error.log_path).stat().st_size < 33_000_000 < len(error.log)
+    assert len(left_out) == 1
+    assert "both ends of the log" in text
     # The verifier runs in our thread, as system time; what is left is ours.
     assert end.ru_utime - begin.ru_utime < 2
     assert wall < 60

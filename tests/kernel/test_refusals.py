@@ -130,9 +130,11 @@ def forbid(number, answer):
 
 
 NUMBERS = {"x86_64": (321, 161), "aarch64": (280, 51)}  # bpf(2), chroot(2)
+PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+TRACEPOINT = 'SEC("tp/syscalls/sys_enter_getppid") int h(void *ctx) { return 0; }\n'
 
 
-@pytest.mark.parametrize("answer", [errno.EPERM, errno.EACCES])
+@pytest.mark.parametrize("answer", [errno.EPERM, errno.EACCES, errno.ENOSYS])
 def test_a_seccomp_filter_that_refuses_bpf_is_named_for_certain(answer):
     bpf, _ = NUMBERS[ebpflab.inspectors.kernel.facts().machine]
     kind, _what, cause, hint, details = outcome(lambda: forbid(bpf, answer))
@@ -152,6 +154,39 @@ def test_a_seccomp_filter_that_lets_bpf_pass_is_not_blamed():
     assert kind == PrivilegeError.__name__
     assert "lacks CAP_PERFMON" in cause
     assert "seccomp" not in hint
+
+
+@pytest.mark.parametrize("answer", [errno.EPERM, errno.ENOSYS])
+def test_a_seccomp_filter_that_refuses_only_perf_event_open_is_named_as_such(answer):
+    ebpflab.load(TRACEPOINT, attach=False).close()  # compiled
+    number = PERF_EVENT_OPEN[ebpflab.inspectors.kernel.facts().machine]
+    kind, what, cause, hint, _details = outcome(lambda: forbid(number, answer), TRACEPOINT)
+    assert (kind, cause) == (PrivilegeError.__name__, "a seccomp filter refuses perf_event_open(2) to this process")
+    assert "attach h" in what
+    assert "allow bpf and perf_event_open" in hint
+
+
+def test_a_kernel_that_refuses_perf_events_to_the_unprivileged_is_not_taken_for_a_filter():
+    # Without any capability, and with a filter that lets these calls pass: what paranoid kernels say is their own.
+    _, other = NUMBERS[ebpflab.inspectors.kernel.facts().machine]
+
+    def work(tell):
+        cells.keep_only_capabilities(0)
+        forbid(other, errno.EPERM)
+        tell(json.dumps(_probes.filtered()))
+
+    assert json.loads(forked.told(work)) == []
+
+
+@pytest.mark.parametrize("kind", ["SOCKMAP", "SOCKHASH", "DEVMAP"])
+def test_a_map_that_takes_a_capability_names_itself_and_the_capability(kind):
+    made = f"__uint(type, BPF_MAP_TYPE_{kind}); __uint(max_entries, 3); __type(key, int); __type(value, int);"
+    cell = f'struct {{ {made} }} m SEC(".maps");\nSEC("socket") int h(void *ctx) {{ return 0; }}\n'
+    ebpflab.load(cell, attach=False).close()  # compiled
+    error, what, cause, _hint, _details = outcome(lambda: cells.keep_only_capabilities(1 << 39), cell)  # CAP_BPF
+    assert error == PrivilegeError.__name__
+    assert what.startswith("the kernel refused to make the map 'm': EPERM")
+    assert "lacks CAP_NET_ADMIN" in cause
 
 
 def test_missing_capabilities_are_named_with_the_command_that_gives_them():

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ...errors import AttachError, HookNotFoundError
 from ...inspectors.cgroups import cgroup2_mount
 from ...program_types import Target
+from .._attached import query, shown
 from .base import Attachment, Request, failed, kernel_link
 
 _DIRECTIONS = {"ingress": 0, "egress": 1}  # BPF_CGROUP_INET_INGRESS, _EGRESS, include/uapi/linux/bpf.h
@@ -118,40 +119,37 @@ def _link(request: Request, attach_type: int) -> Attachment:
     try:
         return kernel_link(request.fd, fd, attach_type, place=str(Target(str(path), request.target.options)))
     except PermissionError:
-        level = _exclusive(request.lib, path, attach_type)
+        level, there = _exclusive(request.lib, path, attach_type)
         if level is None:
             raise
-        what = f"{request.name}: {level} has a program that was attached as its only one"
-        hint = f"detach it first; bpftool cgroup show {level} lists it"
+        listed = "; ".join(shown(request.lib, number) for number in there)
+        what = f"{request.name}: {level} has a program that was attached as its only one: {listed}"
+        hint = f"detach it first: bpftool cgroup show {level} lists it, and bpftool cgroup detach takes it off"
         raise AttachError(what, errno=errno.EPERM, hint=hint) from None
     finally:
         os.close(fd)
 
 
-def _exclusive(lib: ct.CDLL, path: Path, attach_type: int) -> Path | None:
-    # The cgroup whose program, attached without a link, forbids others: itself, or one above that does not let
+def _exclusive(lib: ct.CDLL, path: Path, attach_type: int) -> tuple[Path | None, list[int]]:
+    # The cgroup and its program that, attached without a link, forbids others: itself, or one above that does not let
     # those below override it (hierarchy_allows_attach() in kernel/bpf/cgroup.c).
     device = path.stat().st_dev
     for level in (path, *path.parents):
         if level.stat().st_dev != device:
-            return None
-        count, flags = _query(lib, level, attach_type)
-        if count:
-            return None if flags & (_MULTI if level == path else _MULTI | _OVERRIDE) else level
-    return None
+            break
+        there, flags = _query(lib, level, attach_type)
+        if there:
+            return (None if flags & (_MULTI if level == path else _MULTI | _OVERRIDE) else level), there
+    return None, []
 
 
-def _query(lib: ct.CDLL, path: Path, attach_type: int) -> tuple[int, int]:
-    # How many programs a cgroup itself has, and the flags that they were attached with.
-    count, flags = ct.c_uint32(), ct.c_uint32()
+def _query(lib: ct.CDLL, path: Path, attach_type: int) -> tuple[list[int], int]:
+    # The programs that a cgroup itself has, and the flags that they were attached with.
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        status = lib.bpf_prog_query(fd, attach_type, 0, ct.byref(flags), None, ct.byref(count))
+        return query(lib, fd, attach_type)
     finally:
         os.close(fd)
-    if status:
-        raise failed(status)
-    return count.value, flags.value
 
 
 KINDS: dict[str, Callable[[Request], Attachment]] = {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import struct
 from collections.abc import Callable
 
 from ...errors import AttachError
 from ...program_types import ATTACH_TYPES, netfilter_target
+from .._attached import linked, query, shown, way_out
 from . import tc, xdp
 from .base import Attachment, Request, kernel_link
 from .netns import in_netns, interface_index, open_netns
@@ -60,8 +62,12 @@ def _netfilter(request: Request) -> Attachment:
         except OSError as error:
             if error.errno != errno.EBUSY:
                 raise
-    what = f"another BPF program has priority {priority} at {target.place}"
-    raise AttachError(what, errno=errno.EBUSY, hint=f"{target.place},priority={priority + 1}")
+    # As fdinfo shows a link, of whatever namespace: two of the same place leave open which it is.
+    there = linked(re.compile(rf"^pf:\s*{hook.family}\s+hooknum:\s*{hook.hook}\s+prio:\s*{priority}$", re.MULTILINE))
+    named = f" ({shown(request.lib, next(iter(there)))})" if len(there) == 1 else ""
+    what = f"another BPF program{named} has priority {priority} at {target.place}"
+    details = [way_out(there, "`bpftool link list` shows its link")] if len(there) == 1 else ()
+    raise AttachError(what, errno=errno.EBUSY, hint=f"{target.place},priority={priority + 1}", details=details)
 
 
 def _flow_dissector(request: Request) -> Attachment:
@@ -72,11 +78,13 @@ def _flow_dissector(request: Request) -> Attachment:
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.E2BIG):
             raise
-        raise AttachError(
-            f"a flow dissector is attached already, to {place} or where it rules {place} out",
-            errno=error.errno,
-            hint="a network namespace takes one, and the first namespace (of process 1) one only if no other has any",
-        ) from None
+        rule = "a network namespace takes one, and the first namespace (of process 1) one only if no other has any"
+        there, _ = query(request.lib, netns, _FLOW_DISSECTOR)
+        if not there:
+            what = f"a flow dissector is attached already, where it rules {place} out"
+            raise AttachError(what, errno=error.errno, hint=rule) from None
+        what = f"a flow dissector is attached already to {place}: {shown(request.lib, there[0])}"
+        raise AttachError(what, errno=error.errno, hint=f"{rule}; {way_out(there, 'bpftool net shows it')}") from None
     finally:
         os.close(netns)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes as ct
 import errno
+import fcntl
 import os
-import re
-from collections.abc import Iterator
-from pathlib import Path
+import socket
+import struct
 
 from ... import _libbpf
 from ...errors import AttachError
 from ...program_types import Target
+from .._attached import shown, way_out
 from .base import Attachment, Request, kernel_link
 from .netns import in_netns, interface_index
 
+_GET_MTU = 0x8921  # SIOCGIFMTU, include/uapi/linux/sockios.h
 _BPF_XDP = 37  # enum bpf_attach_type, include/uapi/linux/bpf.h
 _FLAGS = {"generic": 1 << 1, "native": 1 << 2}  # XDP_FLAGS_*_MODE, include/uapi/linux/if_link.h
 
@@ -70,57 +71,41 @@ def _explained(request: Request, index: int, mode: str, error: OSError) -> OSErr
             errno=error.errno,
             hint=f"{name},mode=generic runs them in the network stack",
         )
-    if error.errno in (errno.EOPNOTSUPP, errno.ERANGE, errno.EINVAL) and mode != "generic":
+    if error.errno == errno.ERANGE and mode != "generic":
+        lower = f"lower the MTU, of its peer as well (ip link set dev {name} mtu 1500)"
+        hint = f'{lower}; SEC("xdp.frags") and {name},mode=generic take large frames'
+        what = (
+            f"the driver of {name} refuses to run the program: frames may be too large for XDP, its MTU is {_mtu(name)}"
+        )
+        return AttachError(what, errno=error.errno, hint=hint)
+    if error.errno in (errno.EOPNOTSUPP, errno.EINVAL) and mode != "generic":
         return AttachError(
             f"the driver of {name} refuses to run the program: {os.strerror(error.errno)}",
             errno=error.errno,
-            hint=f"its MTU may be too large for XDP; {name},mode=generic runs the program in the network stack",
+            hint=f"{name},mode=generic runs the program in the network stack",
         )
     return error
+
+
+def _mtu(interface: str) -> int:
+    # struct ifreq of netdevice(7), in the network namespace of this thread: 16 bytes of name, and a number.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as any_socket:
+        answer = fcntl.ioctl(any_socket, _GET_MTU, struct.pack("16si20x", interface.encode(), 0))
+    return int(struct.unpack_from("16si", answer)[1])
 
 
 def _busy(lib: ct.CDLL, interface: str, index: int, error: int) -> AttachError:
     found = _query(lib, index)
     native = found.drv_prog_id or found.hw_prog_id
     number = native or found.skb_prog_id or found.prog_id
-    holders = sorted(_holders(number))
+    keyword = "xdp" if native else "xdpgeneric"
+    by_hand = f"`ip link set dev {interface} {keyword} off` takes it off, unless it is a pinned link"
     return AttachError(
-        f"{interface} already has an XDP program: {_name(lib, number)}, id {number}, mode={_shown(native)}",
+        f"{interface} already has an XDP program: {shown(lib, number)}, mode={_shown(native)}",
         errno=error,
-        hint=_way_out(interface, holders, "xdp" if native else "xdpgeneric"),
+        hint=way_out([number], f"no process holds it; {by_hand}"),
     )
 
 
 def _shown(native: int) -> str:
     return "native" if native else "generic"
-
-
-def _way_out(interface: str, holders: list[int], keyword: str) -> str:
-    if os.getpid() in holders:
-        return "this process holds it: close that session, which ebpflab.sessions() lists"
-    if holders:
-        command = Path(f"/proc/{holders[0]}/comm").read_text().strip()
-        return f"process {holders[0]} ({command}) holds it, and it goes when that process ends or detaches it"
-    return f"no process holds it; `ip link set dev {interface} {keyword} off` takes it off, unless it is a pinned link"
-
-
-def _name(lib: ct.CDLL, number: int) -> str:
-    # What the kernel calls a program: the first 15 letters of its function's name.
-    fd = lib.bpf_prog_get_fd_by_id(number)
-    if fd < 0:
-        return "one that has gone meanwhile"
-    try:
-        info, size = _libbpf.ProgInfo(), ct.c_uint32(ct.sizeof(_libbpf.ProgInfo))
-        status = lib.bpf_obj_get_info_by_fd(fd, ct.byref(info), ct.byref(size))
-    finally:
-        os.close(fd)
-    return (not status and info.name.decode()) or "one without a name"
-
-
-def _holders(number: int) -> Iterator[int]:
-    # The processes with a descriptor of an XDP link of the program (proc(5), /proc/PID/fdinfo).
-    link = re.compile(rf"^link_type:\s*xdp$(?s:.*)^prog_id:\s*{number}$", re.MULTILINE)
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended meanwhile, or is not ours to look into
-            if any(link.search(entry.read_text()) for entry in (process / "fdinfo").iterdir()):
-                yield int(process.name)
