@@ -19,7 +19,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from hypothesis import given
 from hypothesis import strategies as st
-from vm import VmError, apt, formats, host, image, kernels
+from vm import VmError, apt, formats, host, image, kernels, warm
 
 PYTHON = Path(sys.executable).resolve().read_bytes()
 
@@ -281,6 +281,24 @@ def test_a_tree_holds_one_kernel(tmp_path):
     (tmp_path / "lib/modules/6.1.0-51-amd64").mkdir()
     with pytest.raises(VmError, match="holds 2 kernels"):
         image.version_in(tmp_path)
+
+
+# --- What is compiled for a guest ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        (["pytest", "tests/kernel"], True),
+        (["pytest", "-q", "tests/kernel/test_verifier_corpus.py"], True),
+        ([".venv/bin/python", "-u", "tests/kernel/verifier_corpus.py"], True),
+        (["pytest", "-m", "hook", "tests/kernel"], False),
+        (["pytest", "tests/kernel/test_session.py"], False),
+        (["dmesg"], False),
+    ],
+)
+def test_the_refused_programs_are_compiled_only_for_runs_of_their_tests(command, wanted):
+    assert warm.wants_verifier(command) is wanted
 
 
 # --- What this machine lacks --------------------------------------------------------------------------------

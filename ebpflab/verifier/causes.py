@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .explanation import Step
-from .holdings import of_branch, of_length, of_lock, of_loop, of_object, of_reference, of_stack
+from .holdings import (
+    of_branch,
+    of_empty,
+    of_length,
+    of_lock,
+    of_loop,
+    of_object,
+    of_reference,
+    of_stack,
+    of_unmade,
+)
 from .story import Case
 from .walks import of_exit, of_number, of_packet, of_place, of_register, of_sum, of_unreferenced
 
@@ -16,13 +26,15 @@ MESSAGES: tuple[tuple[str, Walk], ...] = (
     (r"would lead to reference leak|tail_call would lead", of_reference),
     (r"-ed region|is missing|while holding a lock|inside .*_lock|unlock of different", of_lock),
     (r"from stack (?:R\d+ )?off (?P<start>-\d{1,4})\+(?P<bad>\d{1,4}) size (?P<size>\d{1,4})", of_stack),
-    (r"invalid write to stack R\d+ off=", of_length),
-    (r"must be referenced when passed to release", of_unreferenced),
-    (r"overwrite referenced dynptr|xpected (?:an )?(?:un)?initialized (?:dynptr|iter)", of_object),
+    (r"invalid (?:write to|read from|indirect access to) stack R\d+ off=", of_length),
+    (r"must be referenced when passed to release|reference has not been acquired", of_unreferenced),
+    (r"xpected an initialized (?:dynptr|iter)", of_unmade),
+    (r"overwrite referenced dynptr|xpected uninitialized iter", of_object),
     (r"math between \w+ pointer and register", of_sum),
     (r"value \S+ makes \w+ pointer be out of bounds", of_sum),
     (r"(?:unbounded|variable-offset|variable) .*stack(?: access)?.*?(?P<reg>R\d+)?", of_number),
     (r"(?P<reg>R\d+) (?:unbounded memory access|min value is negative|invalid zero-sized)", of_number),
+    (r"invalid zero-sized read", of_empty),
     (r"jumps is too complex", of_branch),
     (r"infinite loop detected|program is too large|too complex|loop is not converging", of_loop),
     (r"At program exit the register R0", of_exit),

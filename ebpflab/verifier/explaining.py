@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 
 from . import fix as fixes
+from . import remedies
 from . import report as reports
 from .explanation import Explanation, Step, register_named
 from .log import INSTRUCTION, RECORD, STATE, Path, read
@@ -38,6 +39,7 @@ _GLUED = re.compile(r"(?<=[^\n])processed (?=\d{1,12} insns \(limit )")  # behin
 _ASIDE = re.compile(
     r"$|;| |processed \d+ insns|verification time|stack depth \d|(?:cur|old) state:|-- (?:BEGIN|END) "
     r"|mark_precise:|arg#\d+ reference type\(|(?:caller|callee):|from \d+ to \d+|Validating |Func#"
+    r"|last_idx \d|regs=[0-9a-f]+ stack=|parent (?:didn't|already)"
 )
 _NULL_TEST = re.compile(r"\(\w\w\) if r\d+ [!=]= (?:0x)?0 goto|^from \d+ to ")
 
@@ -69,14 +71,19 @@ def explain(log: str, *, errno: int | None = None, file: str | None = None, cell
     report = None if at < 0 else reports.parse(log[at + 1 :])
     known, case, pattern = _by_table(log, end, report.problem if report else "", errno, file)
     case = replace(case, cell=cell or "")
+    # Of a pointer found to be NULL, or given back before, the kernel says only that it is a number.
+    knows_better = pattern is NULL
     if case.said:
         case, story = _story(log, end, case)
-        place = case.place(case.at) if case.path.insns and known.line is None and known.source else None
-        known = replace(known, story=story, line=place.line if place else known.line)
+        known = replace(known, story=story)
+        if known.line is None and case.path.insns and (place := case.place(case.at)):
+            known = replace(known, line=place.line, source=known.source or place.source)
+        precise = remedies.applied(known, case)
+        knows_better, known = knows_better or precise.meaning != known.meaning, precise
     if report is not None:
         kernel = reports.merge(known, report, case.is_cell)
-        # Of a pointer found to be NULL the kernel, too, says only that it is a number: then the table knows better.
-        known = replace(kernel, meaning=known.meaning, fix=known.fix) if pattern is NULL else kernel
+        fix = known.fix if pattern is NULL else kernel.fix
+        known = replace(kernel, meaning=known.meaning, fix=fix) if knows_better else kernel
     snippet = fixes.snippet(known, case)
     return replace(known, snippet=snippet.text, snippet_line=snippet.line, snippet_replaces=snippet.replaces)
 
@@ -212,7 +219,10 @@ def _last_record(log: str, end: int, file: str | None) -> tuple[int | None, str 
     # Compiler-made instructions have line 0, those of inlined helpers name a header: then the cell's line is
     # the one before, unless another path through the program lies between.
     floor, skipped = 0, False
-    while (at := log.rfind("\n;", floor, end)) >= 0:
+    while end >= 0:
+        at = log.rfind("\n;", floor, end)
+        if at < 0 and (floor or not log.startswith(";", 0, end)):
+            break
         stop = log.find("\n", at + 1, end)
         record = log[at + 1 : end if stop < 0 else stop]
         match = RECORD.match(record)
@@ -222,7 +232,7 @@ def _last_record(log: str, end: int, file: str | None) -> tuple[int | None, str 
             return int(match[3]), match[1].strip() or None
         if not skipped:
             floor, skipped = max(0, log.rfind("\nfrom ", 0, end)), True
-        end = at
+        end = at  # -1 in front of a record on the log's first line
     return None, None
 
 
@@ -234,7 +244,8 @@ def _is_cell(name: str, file: str | None) -> bool:
 def _registers(tail: list[str], message: str) -> dict[str, str]:
     # The last state shows only what the last instruction changed. The register at fault may have been set
     # earlier; it is looked for back to where its state would no longer be certain.
-    wanted = "" if "!read_ok" in message else register_named(message)
+    named = register_named(message)
+    wanted = "" if "!read_ok" in message else named
     shown: dict[str, str] = {}
     refused = True  # the last instruction itself was not carried out
     for line in reversed(tail):
@@ -250,4 +261,4 @@ def _registers(tail: list[str], message: str) -> dict[str, str]:
         if _UNCERTAIN.match(line) and not refused:
             wanted = ""
         refused = refused and not INSTRUCTION.match(line, 0, _WORDS)
-    return shown
+    return {name: words for name, words in shown.items() if name != named}

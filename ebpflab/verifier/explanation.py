@@ -63,7 +63,8 @@ class Explanation:
     category
         One of `CATEGORIES`, the names of Linux 7.3; None if the message is not known here.
     meaning, fix
-        One sentence each: what it means, what to do. Empty if the message is not known here.
+        What it means, what to do, in a sentence or two. Empty if the message is not known here. With Linux 7.3 the
+        meaning is the kernel's own, and its suggestion stands behind the fix.
     story
         How it came about, from the first cause to the refusal; empty where the log does not tell.
     snippet
@@ -115,9 +116,9 @@ class Explanation:
         if self.category is None and not self.fix:
             parts.append("  this message is not known here; the states are the last that the log shows")
         if self.meaning:
-            parts.append(f"  why: {self.meaning}")
+            parts += _wrapped("  why: ", self.meaning)
         if self.fix:
-            parts.append(f"  fix: {self.fix}")
+            parts += _wrapped("  fix: ", self.fix)
         if self.snippet:
             where = "in place of" if self.snippet_replaces else "before"
             code = textwrap.dedent(self.snippet).split("\n")[:6]
@@ -138,6 +139,13 @@ class Explanation:
 def register_named(message: str) -> str:
     match = re.search(r"\bR\d+\b", message)
     return match[0] if match else ""
+
+
+def _wrapped(name: str, text: str) -> list[str]:
+    # A few lines of a width: what the kernel itself says can be long.
+    return textwrap.wrap(
+        name + text[: 3 * _WIDTH], _WIDTH, subsequent_indent=" " * len(name), max_lines=3, placeholder=" …"
+    )
 
 
 def _shorten(text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from . import cell_text
 from .explanation import Explanation, Step
+from .remedies import release_of
 from .story import Case
 
 
@@ -165,14 +166,6 @@ def _initialised(_known: Explanation, _case: Case, cause: Step, lines: list[str]
     return Snippet(f"{match[1]} = {{}};", cause.line, 1)
 
 
-_GIVE_BACK = (
-    (r"bpf_ringbuf_reserve\(", "bpf_ringbuf_discard({name}, 0);"),
-    (r"bpf_skc?_lookup_\w+\(", "bpf_sk_release({name});"),
-    (r"bpf_task_(?:acquire|from_\w+)\(", "bpf_task_release({name});"),
-    (r"bpf_cgroup_(?:acquire|from_\w+|ancestor)\(", "bpf_cgroup_release({name});"),
-    (r"bpf_cpumask_(?:create|acquire)\(", "bpf_cpumask_release({name});"),
-    (r"bpf_obj_new\(", "bpf_obj_drop({name});"),
-)
 _RELEASE = r"\b\w*(?:submit|discard|release|drop|put|kptr_xchg|push|add|unlock)\w*\([^;]*"
 
 
@@ -183,10 +176,11 @@ def _given_back(_known: Explanation, _case: Case, cause: Step, lines: list[str])
         release = {"spin_lock": "spin_unlock", "rcu_read_lock": "rcu_read_unlock", "preempt_disable": "preempt_enable"}
         return _before_return(f"bpf_{release[lock[1]]}({lock[2]});", release[lock[1]], cause, lines)
     name = _ASSIGNED.match(text)
-    back = next((words for regex, words in _GIVE_BACK if re.search(regex, text)), None)
-    if name is None or back is None:
+    called = re.search(r"=\s*(?:\([^()]*\)\s*)?(bpf_\w+)\(", text)
+    back = release_of(called[1], text) if name and called else ""
+    if name is None or not back:
         return _NONE
-    return _before_return(back.format(name=name[1]), rf"{_RELEASE}\b{name[1]}\b", cause, lines, name[1])
+    return _before_return(back, rf"{_RELEASE}\b{name[1]}\b", cause, lines, name[1])
 
 
 def leaking_return(lines: list[str], line: int, released: str, name: str = "") -> int | None:

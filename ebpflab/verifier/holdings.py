@@ -22,7 +22,9 @@ def of_reference(case: Case, words: dict[str, str]) -> list[Step]:
     if index is None:
         return of_place(case, words)
     function = case.path.insns[index].operation.function or "this call"
-    steps = [case.step(index, f"{function}() acquires it here, and it has to be given back on every path", "R0")]
+    # What stays on the stack, such as a dynptr, is not in R0.
+    returned = "R0" if value(case.path.result(index, "R0")).kind not in ("scalar", "") else ""
+    steps = [case.step(index, f"{function}() acquires it here, and it has to be given back on every path", returned)]
     for branch in [i for i in branches(case, index) if not _tests_own(case, i, index)][-2:]:
         steps.append(case.step(branch, f"this path {direction(case, branch)}, and does not give it back"))
     return steps
@@ -64,13 +66,55 @@ def of_object(case: Case, words: dict[str, str]) -> list[Step]:
     return of_place(case, words)
 
 
+def of_unmade(case: Case, words: dict[str, str]) -> list[Step]:
+    # A dynptr or iterator that was never set up, or was written over since.
+    slot = _object(case, words)
+    insns, over = case.path.insns, None
+    for index in range(case.at - 1, -1, -1):
+        done = insns[index].operation
+        if insns[index].frame != insns[case.at].frame:
+            continue
+        if done.kind == "store" and over is None and _is_within(offset_of(case.path, index, done), slot):
+            over = index
+        if done.kind == "call" and over is not None:
+            given = [f"R{n}" for n in range(1, 6) if slot and case.path.value(index, f"R{n}") == slot]
+            if given and re.search(r"dynptr|iter", done.function):
+                return [case.step(over, f"this writes over what {done.function}() has set up at {slot}")]
+    return of_place(case, words)
+
+
+def _object(case: Case, words: dict[str, str]) -> str:
+    # The slot whose address is passed on. Helpers counted "arg #1" from 1 at first, and from 0 since Linux 6.2.
+    register = register_of(case, words)
+    near = (register, f"R{int(register[1:]) - 1}") if register in ("R2", "R3", "R4", "R5") else (register,)
+    slots = [case.path.value(case.at, name) for name in near if name]
+    return next((slot for slot in slots if slot.startswith("fp")), "")
+
+
+def _is_within(at: int | None, slot: str) -> bool:
+    return at is not None and _number(slot) <= at < _number(slot) + 16  # the size of struct bpf_dynptr
+
+
+def of_empty(case: Case, words: dict[str, str]) -> list[Step]:
+    # A length that may be 0; Linux before 6.17 does not say which argument it is: a number behind a pointer.
+    function = case.path.insns[case.at].operation.function
+    for number in range(2, 6) if not function.startswith("bpf_map_") else ():
+        length = value(case.path.value(case.at, f"R{number}"))
+        pointer = value(case.path.value(case.at, f"R{number - 1}")).kind
+        if length.kind == "scalar" and not length.umin and pointer not in ("scalar", "ctx", ""):
+            return of_number(case, {"reg": f"R{number}"})
+    return of_place(case, words)
+
+
 def _number(slot: str) -> int:
     return int(slot[2:]) if re.fullmatch(r"fp-?\d{1,6}", slot) else 10**6
 
 
 def of_length(case: Case, words: dict[str, str]) -> list[Step]:
     # A buffer on the stack that is smaller than the length that was given with it.
-    if case.path.insns[case.at].operation.kind == "call" and (register := register_of(case, words)):
+    done = case.path.insns[case.at].operation
+    # The keys and values of maps have no length of their own in a call.
+    if done.kind == "call" and not done.function.startswith("bpf_map_") and (register := register_of(case, words)):
         length = f"R{int(register[1:]) + 1}"
         if value(case.path.value(case.at, length)).number is None:
             return of_number(case, {"reg": length})

@@ -16,7 +16,7 @@ from .instructions import Operation, operation
 from .values import registers
 
 INSTRUCTION = re.compile(r"(\d{1,9}): (\([0-9a-f]{2}\) [^;]*?|<[^;]*?)\s*(?:;.*| \d+: (?:frame\d+: ?)?R\d.*)?$")
-STATE = re.compile(r"(?:^|[\s:])(?:frame(\d+): ?)?(R\d+(?:_\w+)?=.*)$")
+STATE = re.compile(r"(?:^|[\s:])(?:frame(\d+): ?)?((?:R\d+|fp-\d+)(?:_\w+)?=.*)$")
 RECORD = re.compile(r"; ?(.*) @ ([^@]*):(\d{1,9})$")
 _NOISE = re.compile(r"mark_precise|regs=|last_idx|parent (?:didn't|already)|(?:old|cur) state:|\s*$|propagating")
 _FROM = re.compile(r"from (\d{1,9}) to (\d{1,9})\b")
@@ -85,7 +85,30 @@ class Path:
             known = insn.known_before()
             if register in known:
                 return known[register]
-        return ""
+        return self._computed(at, register)
+
+    def _computed(self, at: int, register: str) -> str:
+        # What the instructions alone tell, where the log shows no states (most of Linux before 6.3): a constant, or
+        # an address on the stack.
+        moved, frame = 0, self.insns[at].frame
+        for place in range(at - 1, max(-1, at - 200), -1):
+            insn = self.insns[place]
+            self.effort -= 1
+            if register == "R10" or insn.frame != frame or self.effort < 0:
+                break
+            if not writes(insn, register):
+                continue
+            done = insn.operation
+            constant = re.fullmatch(r"-?\d{1,9}", done.operand)
+            if done.kind == "move" and not done.operator:
+                register = f"R{done.source}"
+            elif done.kind == "arithmetic" and done.operator == "+" and constant:
+                moved += int(done.operand)
+            elif done.kind == "constant" and constant:
+                return str(int(done.operand) + moved)
+            else:
+                return ""
+        return f"fp{moved}" if register == "R10" and moved else ""
 
     def result(self, at: int, register: str) -> str:
         # The words for a register or slot right after instruction `at` ran.
@@ -134,6 +157,7 @@ class _Reader:
         self._locate = locate
         self._place: Place | None = None
         self._last = 0  # the last line that is known
+        self._called: list[str] = []  # the functions that were called since the last record
         self._frame = 0
         self._before = ""  # a state that belongs to the next instruction
         self._caller = False  # the next state is that of the calling function
@@ -175,6 +199,8 @@ class _Reader:
         self._follow()
         insn = Insn(int(match[1]), match[2], self._frame, self._place, self._before)
         self._path.insns.append(insn)
+        if function := insn.operation.function:
+            self._called.append(function)
         self._before = ""
         rest = line[match.end(2) :]
         if "=" in rest and (shown := STATE.search(rest)):
@@ -209,8 +235,15 @@ class _Reader:
             self._place = Place(match[1].strip(), match[2], int(match[3]))
         else:
             text = line[1:].strip()
-            self._place = Place(text, None, self._locate(text, self._last) if self._locate else None)
+            again = self._place is not None and self._place.source == text and self._is_done(text)
+            self._place = Place(text, None, self._locate(text, self._last + again) if self._locate else None)
             self._last = self._place.line or self._last
+        self._called.clear()
+
+    def _is_done(self, text: str) -> bool:
+        # Whether all that a line calls was called: if the same text comes again, it is another line's.
+        calls = re.findall(r"\b(bpf_\w+)\(", text)
+        return bool(calls) and all(self._called.count(name) >= calls.count(name) for name in calls)
 
     def _state_alone(self, line: str) -> None:
         # Until Linux 6.2: after a branch and a call it is the state behind them, after an access the one before.

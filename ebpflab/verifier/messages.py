@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from . import messages_call, messages_memory, messages_policy, messages_register, messages_resource, messages_structure
-from .messages_row import CATEGORIES, CAUSES, MEMORY, Pattern
+from .messages_row import CATEGORIES, CAUSES, REGISTER, Pattern
 
 __all__ = ["CATEGORIES", "CAUSES", "NULL", "NUMBER", "PATTERNS", "Pattern"]
 
-# The first row that matches wins, so a particular message stands before a general one.
+# The first row that matches wins, so a particular message stands before a general one, and one that names the fault
+# before those of the lines that the kernel prints on its way there.
 PATTERNS = (
+    *messages_call.FIRST,
     *messages_register.ROWS,
     *messages_memory.ROWS,
     *messages_resource.ROWS,
@@ -23,7 +25,7 @@ PATTERNS = (
 NUMBER = next(p.regex for p in PATTERNS if p.regex.search("R1 invalid mem access 'scalar'"))
 NULL = Pattern(
     NUMBER,
-    MEMORY,
+    REGISTER,
     "register",
     "{reg} is NULL on one way to this line: the lookup or reservation that made it can fail.",
     "Test it first: if (!p) return 0;",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .messages_row import MEMORY, REG, row
+from .messages_row import MEMORY, REG, REGISTER, row
 
 # fmt: off
 PACKET_AND_MAPS = (
@@ -82,19 +82,19 @@ BOUNDS = (
         "The access through {reg} can fall outside of the memory that it points to: its {end}imum does.",
         "Before the access, test the index against the array's size: if (i >= N) return 0;",
         "R%d min value is outside of the allowed memory range", "R%d max value is outside of the allowed memory range"),
-    row(MEMORY, "scalar", r"math between (?P<type>\w+) pointer and register with unbounded (?P<end>min|max) value",
+    row(REGISTER, "scalar", r"math between (?P<type>\w+) pointer and register with unbounded (?P<end>min|max) value",
         "The index added to this {type} pointer has no known {end}imum, so it could point anywhere.",
         "Bound it first: make it unsigned and test if (i >= N) return 0;, or mask it: i &= N - 1;",
         "math between %s pointer and register with unbounded min value is not allowed"),
-    row(MEMORY, "scalar", r"math between (?P<type>\w+) pointer and (?P<off>-?\d+) is not allowed",
+    row(REGISTER, "scalar", r"math between (?P<type>\w+) pointer and (?P<off>-?\d+) is not allowed",
         "The number {off} added to this {type} pointer is larger than the verifier takes (512 MB).",
         "Keep offsets inside of the object: p += i only with i below its size.",
         "math between %s pointer and %lld is not allowed"),
-    row(MEMORY, "register", r"\b(?P<type>\w+) pointer offset (?P<off>-?\d+) is not allowed",
+    row(REGISTER, "register", r"\b(?P<type>\w+) pointer offset (?P<off>-?\d+) is not allowed",
         "This {type} pointer was already moved by {off} bytes, more than the verifier takes (512 MB).",
         "Start from the object's own pointer, and add an offset below its size.",
         "%s pointer offset %d is not allowed"),
-    row(MEMORY, "scalar", r"value (?P<off>-?\d+) makes (?P<type>\w+) pointer be out of bounds",
+    row(REGISTER, "scalar", r"value (?P<off>-?\d+) makes (?P<type>\w+) pointer be out of bounds",
         "An offset that may reach {off} would carry this {type} pointer far outside of its object.",
         "Bound the index before adding it: if (i >= N) return 0;",
         "value %lld makes %s pointer be out of bounds"),
@@ -147,8 +147,13 @@ STACK = (
         "R%d%s variable offset stack access prohibited for !root, var_off=%s",
         "R%d variable offset stack access prohibited for !root, var_off=%s",
         "variable offset stack pointer cannot be passed into helper function; var_off=%s off=%d size=%d"),
-    row(MEMORY, "register", r"invalid (?:read from |write to |indirect access to )?stack (?:type )?"
-        rf"(?:{REG} )?off=(?P<off>-?\d+)(?: (?:access_)?size=(?P<size>\d+))?",
+    row(MEMORY, "stack",
+        r"invalid read from stack R10 off=(?P<off>-(?:\d\d?|[1-4]\d\d|50\d|51[0-2])) size=(?P<size>\d+)",
+        "The variable of {size} bytes at fp{off} on the stack was never given a value on this path.",
+        "Give it a value where it is declared: int n = 0; or, for a struct or an array, = {{}};",
+        "invalid%s stack R%d off=%d size=%d"),
+    row(MEMORY, "register", r"invalid (?:read from |write to |indirect access to )?stack "
+        rf"(?:{REG} )?off=(?P<off>-?\d+)(?: size=(?P<size>\d+))?",
         "The access falls outside of the variable or of the 512 bytes of stack.",
         "Pass sizeof(buf) as the length, and keep large data in a map.",
         "invalid%s stack R%d off=%d size=%d", "invalid%s stack %s off=%lld size=%d"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .messages_row import CONTEXT, REG, RESOURCE, row
+from .messages_row import CALL, CONTEXT, REG, RESOURCE, row
 
 # fmt: off
 REFERENCES = (
@@ -23,16 +23,16 @@ REFERENCES = (
         "The dynptr written over still holds a record or memory that only it can give back.",
         "Release it first: bpf_ringbuf_submit_dynptr(&ptr, 0); or bpf_ringbuf_discard_dynptr(&ptr, 0);",
         "cannot overwrite referenced dynptr"),
-    row(RESOURCE, "register", r"(?P<kind>func|kfunc) (?P<func>\w+)#\d+ reference has not been acquired before",
+    row(CALL, "register", r"(?P<kind>func|kfunc) (?P<func>\w+)#\d+ reference has not been acquired before",
         "{func}() is given something that was never acquired, or was released before.",
         "Release what an acquiring call returned, once, and not after it was submitted.",
         "func %s#%d reference has not been acquired before", "kfunc %s#%d reference has not been acquired before"),
-    row(RESOURCE, "register", rf"{REG} must be referenced when passed to release function"
+    row(CALL, "register", rf"{REG} must be referenced when passed to release function"
         r"|(?P<arg>arg \d+) is an unacquired reference",
         "The pointer given to a releasing function ({reg}{arg}) does not own what would be released.",
-        "Pass the pointer that the acquiring call returned, once: bpf_sk_release(sk);",
+        "Release only what an acquiring call returned, such as bpf_sk_lookup_tcp(), and only once.",
         "R%d must be referenced when passed to release function", "arg %d is an unacquired reference"),
-    row(RESOURCE, "register", r"release (?:kernel function|helper|kfunc) (?P<func>\w+) expects re\w+ PTR_TO_BTF_ID",
+    row(CALL, "register", r"release (?:kernel function|helper|kfunc) (?P<func>\w+) expects re\w+ PTR_TO_BTF_ID",
         "{func}() is given a pointer that does not own what would be released.",
         "Pass the pointer that the acquiring function returned, once, and not one that was looked up.",
         "release kernel function %s expects refcounted PTR_TO_BTF_ID",
@@ -58,20 +58,28 @@ REFERENCES = (
 )
 
 REGIONS = (
-    row(RESOURCE, "context", r"(?:cannot be used )?inside bpf_(?P<lock>\w+)-ed region|\bbpf_(?P<unlock>\w+) is missing"
-        r"|\bbpf_(?P<enable>preempt_enable)\(s\) are missing",
-        "The program can end inside of a locked region ({lock}{unlock}{enable}).",
-        "Call the matching unlock function on every path before returning.",
-        "%s cannot be used inside bpf_spin_lock-ed region", "%s cannot be used inside bpf_rcu_read_lock-ed region",
-        "%s cannot be used inside bpf_preempt_disable-ed region",
-        "%s cannot be used inside bpf_local_irq_save-ed region", "bpf_spin_unlock is missing",
-        "bpf_rcu_read_unlock is missing", "%d bpf_preempt_enable%s missing",
+    row(CONTEXT, "context", r"inside bpf_spin_lock-ed region|\bbpf_spin_unlock is missing",
+        "The program can end while it still holds a spin lock.",
+        "Unlock on every path before returning: bpf_spin_unlock(&v->lock);",
+        "%s cannot be used inside bpf_spin_lock-ed region", "bpf_spin_unlock is missing",
         "tail_call cannot be used inside bpf_spin_lock-ed region",
+        "BPF_LD_[ABS|IND] cannot be used inside bpf_spin_lock-ed region"),
+    row(CONTEXT, "context", r"inside bpf_rcu_read_lock-ed region|\bbpf_rcu_read_unlock is missing",
+        "The program can end inside of a region that bpf_rcu_read_lock() began.",
+        "End the region on every path before returning: bpf_rcu_read_unlock();",
+        "%s cannot be used inside bpf_rcu_read_lock-ed region", "bpf_rcu_read_unlock is missing",
         "tail_call cannot be used inside bpf_rcu_read_lock-ed region",
+        "BPF_LD_[ABS|IND] cannot be used inside bpf_rcu_read_lock-ed region"),
+    row(CONTEXT, "context", r"inside bpf_preempt_disable-ed region|\bbpf_preempt_enable(?:\(s\) are|\S* is)? ?missing",
+        "The program can end while preemption is still disabled.",
+        "Enable it on every path before returning: bpf_preempt_enable();",
+        "%s cannot be used inside bpf_preempt_disable-ed region", "%d bpf_preempt_enable%s missing",
         "tail_call cannot be used inside bpf_preempt_disable-ed region",
-        "BPF_LD_[ABS|IND] cannot be used inside bpf_spin_lock-ed region",
-        "BPF_LD_[ABS|IND] cannot be used inside bpf_rcu_read_lock-ed region",
         "BPF_LD_[ABS|IND] cannot be used inside bpf_preempt_disable-ed region"),
+    row(CONTEXT, "context", r"inside bpf_local_irq_save-ed region",
+        "The program can end while interrupts are still switched off.",
+        "Restore them on every path before returning: bpf_local_irq_restore(&flags);",
+        "%s cannot be used inside bpf_local_irq_save-ed region"),
     row(RESOURCE, "context", r"\b(?P<func>\w+)_unlock without taking a lock",
         "This unlock has no lock before it on this path.",
         "Lock and unlock in the same branch: {func}_lock(&v->lock); … {func}_unlock(&v->lock);",
@@ -92,7 +100,7 @@ REGIONS = (
         "A lock is taken that the program holds already, so it would wait for itself.",
         "Take it once, and give it back before any call that takes it again.",
         "Acquiring the same lock again, AA deadlock detected"),
-    row(RESOURCE, "context", r"unmatched (?P<what>rcu read unlock|attempt to enable preemption)",
+    row(CONTEXT, "context", r"unmatched (?P<what>rcu read unlock|attempt to enable preemption)",
         "A region is left that was not entered on this path ({what}).",
         "Pair them in one branch: bpf_rcu_read_lock(); … bpf_rcu_read_unlock();",
         "unmatched rcu read unlock (kernel function %s)",
@@ -166,12 +174,16 @@ CONTEXTS = (
         "Return from the function first, and do this behind the helper that calls it.",
         "cannot tail call within callback", "cannot use BPF_LD_[ABS|IND] within callback",
         "cannot tail call within exception cb"),
-    row(CONTEXT, "", r"(?P<kind>tracing|socket filter|sleepable) progs cannot use (?P<what>[\w{},|]+) yet",
-        "A {kind} program may not use a map with {what} in its values.",
+    row(CONTEXT, "", r"(?P<kind>tracing) progs cannot use bpf_(?P<what>timer|wq|{list_head,rb_root}) yet",
+        "A {kind} program may not use a map with a {what} in its values.",
+        "Start the timer, or fill the list, in a program of another type, such as SEC(\"tc\") or SEC(\"syscall\").",
+        "tracing progs cannot use bpf_timer yet", "tracing progs cannot use bpf_wq yet",
+        "tracing progs cannot use bpf_{list_head,rb_root} yet", placed=False),
+    row(CONTEXT, "", r"(?P<kind>tracing|socket filter|sleepable) progs cannot use bpf_spin_lock yet",
+        "A {kind} program may not use a map with a lock in its values.",
         "Count with __sync_fetch_and_add(), or use a BPF_MAP_TYPE_PERCPU_ARRAY map, which needs no lock.",
         "tracing progs cannot use bpf_spin_lock yet", "socket filter progs cannot use bpf_spin_lock yet",
-        "sleepable progs cannot use bpf_spin_lock yet", "tracing progs cannot use bpf_timer yet",
-        "tracing progs cannot use bpf_wq yet", "tracing progs cannot use bpf_{list_head,rb_root} yet", placed=False),
+        "sleepable progs cannot use bpf_spin_lock yet", placed=False),
     row(CONTEXT, "", r"cannot be used in tracing programs on types with NMI unsafe",
         "The object has a lock or a timer inside, which a program that may run in an NMI cannot take.",
         "Use the object in a program that cannot interrupt itself, such as fentry on a system call.",

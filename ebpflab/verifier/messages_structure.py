@@ -103,6 +103,10 @@ FLOW = (
 )
 
 REFERRED = (
+    row(STRUCTURE, "", r"failed to resolve CO-RE relocation <enumval_\w+> (?P<what>.+?)(?: = | \(|$)",
+        "The running kernel has no such enum or enumerator: {what}.",
+        "Guard its use: if (bpf_core_enum_value_exists(enum type, NAME)) …",
+        "failed to resolve CO-RE relocation %s%s"),
     row(STRUCTURE, "", r"failed to resolve CO-RE relocation (?P<what>.+?)(?: \(|$)",
         "The running kernel has no such type, field or enum value: {what}.",
         "Look for its name here with ebpflab.type(), or guard it with bpf_core_field_exists().",

@@ -38,10 +38,10 @@ def parse(text: str) -> Report:
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in rest[:400]:
-        if line.startswith("processed "):
-            break
         if match := _SECTION.match(line):
             lines = sections.setdefault(match[1], [])
+        elif line[:1].strip():  # the report is indented, and what follows it in the log is not
+            break
         elif line.strip():
             lines.append(line)
     return Report(category, problem, sections)
@@ -64,9 +64,14 @@ def merge(known: Explanation, report: Report, is_cell: Callable[[str], bool]) ->
         known,
         category=report.category or known.category,
         meaning=report.text("Reason") or known.meaning,
-        fix=report.text("Suggestion") or known.fix,
+        fix=_both(known.fix, report.text("Suggestion")),
         story=tuple(story) or tuple(step for step, _ in steps),
     )
+
+
+def _both(fix: str, suggestion: str) -> str:
+    # The table knows the call, and the kernel the case.
+    return f"{fix} The kernel suggests: {suggestion}" if fix and suggestion else fix or suggestion
 
 
 def _events(lines: list[str], is_cell: Callable[[str], bool]) -> list[tuple[Step, str]]:

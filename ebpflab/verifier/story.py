@@ -56,7 +56,8 @@ class Case:
             place = insn.place
             if place is None or place.line == 0 or (place.file is not None and not self.is_cell(place.file)):
                 continue
-            return place if place.source or place.line else None
+            if place.source or place.line:
+                return place
         return None
 
 

@@ -197,9 +197,20 @@ def _ended(case: Case, chain: list[Definition]) -> list[Step]:
 
 def _gives_up(case: Case, index: int, made: Definition) -> bool:
     # Whether the reference that the pointer is part of was held before an instruction, and not after it.
-    mine = value(case.path.result(made.index, made.register)).more.get("ref_obj_id")
     before, after = case.path.insns[index - 1].after, case.path.insns[index + 1].after
-    return bool(mine) and mine in _references(before) and bool(after) and mine not in _references(after)
+    held = set(_references(before)) - set(_references(after)) if after else set()
+    return bool(held & _belongs_to(case, made))
+
+
+def _belongs_to(case: Case, made: Definition) -> set[str]:
+    # The references that a pointer lives as long as. Linux 7.3 names its parent: a dynptr, which has one, too.
+    more = value(case.path.result(made.index, made.register)).more
+    found = {more.get("ref_obj_id", ""), more.get("parent_id", "")}
+    for words in case.path.insns[made.index].known_after().values():
+        parent = value(words).more
+        if parent.get("id") in found:
+            found.add(parent.get("parent_id", ""))
+    return found - {""}
 
 
 def _references(state: str) -> list[str]:
@@ -221,7 +232,12 @@ def _calls_to(case: Case, index: int) -> list[Step]:
 
 
 def _is_packet(case: Case, made: Definition) -> bool:
-    return made.kind == "load" and value(case.path.result(made.index, made.register)).kind.startswith("pkt")
+    if made.kind != "load":
+        return False
+    if words := case.path.result(made.index, made.register):
+        return value(words).kind.startswith("pkt")
+    place = case.place(made.index)
+    return bool(place and re.search(r"->data(?:_meta)?\b", place.source))
 
 
 def _same_origin(case: Case, index: int, made: Definition) -> bool:

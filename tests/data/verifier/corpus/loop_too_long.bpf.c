@@ -10,7 +10,8 @@ int add_up(void *ctx)
 {
 	u64 total = 0;
 	for (u64 i = 0; i < 10000000; i++) { // <- refused, cause
-		asm volatile("%0 += %1" : "+r"(total) : "r"(i));
+		total += i;
+		asm volatile(".rept 60; goto +0; .endr" : "+r"(total)); // <- refused
 	}
 	sum = total;
 	return 0;

@@ -1,5 +1,4 @@
 // category: Call Type Safety
-// category -6.1: Verifier Internal Error
 // message: expected prog array map for tail call
 // message -6.1: kernel subsystem misconfigured verifier
 // fix: PROG_ARRAY | map
