@@ -35,16 +35,21 @@ _BUFFER_TYPES = ("BPF_MAP_TYPE_RINGBUF", "BPF_MAP_TYPE_PERF_EVENT_ARRAY")
 
 # What only BCC's rewriter understands; one of these decides the dialect (bcc: docs/reference_guide.md).
 _BCC_MARKS = re.compile(
-    r"\b(BPF_(?:F_TABLE|TABLE(?:_PUBLIC|_SHARED|_PINNED)?|(?:PERCPU_)?(?:HASH|ARRAY)|HISTOGRAM|STACK_TRACE(?:_BUILDID)?"
+    r"^[ \t]*#[ \t]*include[ \t]*<(?:bcc|uapi)/"
+    r"|\b(BPF_(?:F_TABLE|TABLE(?:_PUBLIC|_SHARED|_PINNED)?|(?:PERCPU_)?(?:HASH|ARRAY)|HISTOGRAM|STACK_TRACE(?:_BUILDID)?"
     r"|PERF_OUTPUT|RINGBUF_OUTPUT|PERF_ARRAY|CGROUP_ARRAY|PROG_ARRAY|LPM_TRIE|QUEUE|STACK|DEVMAP|CPUMAP|XSKMAP|SOCKMAP"
     r"|SOCKHASH|(?:ARRAY|HASH)_OF_MAPS|(?:SK|INODE|TASK|CGROUP|PERCPU_CGROUP)_STORAGE|ITER)\s*\("
     r"|(?:RAW_)?TRACEPOINT_PROBE\s*\(|K(?:RET)?FUNC_PROBE\s*\(|KMOD_RET\s*\(|LSM_PROBE\s*\("
     r"|(?:kprobe|kretprobe|syscall|raw_tracepoint|kfunc|kretfunc)__\w+\s*\(|tracepoint__\w+?__\w+\s*\("
-    r"|bpf_usdt_readarg(?:_p)?\s*\(|bpf_trace_printk\s*\(|\w+\.(?:perf_submit(?:_skb)?|ringbuf_(?:output|reserve"
-    r"|submit|discard)|lookup(?:_or_try_init|_or_init)?|(?:atomic_)?increment|get_stackid|perf_read|redirect_map)\s*\()"
+    r"|bpf_usdt_readarg(?:_p)?\s*\(|cursor_advance\s*\(|bpf_trace_printk\s*\(|PT_REGS_\w+\s*\("
+    r"|\w+\.(?:perf_submit(?:_skb)?|ringbuf_(?:output|reserve|submit|discard)|lookup(?:_or_try_init|_or_init)?|(?:atomic_)?increment|get_stackid|perf_read|redirect_map)\s*\()",
+    re.MULTILINE,
 )
-# These names say it only where no function has a section: libbpf programs use them, too.
-_BCC_HABITS = re.compile(r"(?:kprobe|kretprobe|syscall|raw_tracepoint|kfunc|kretfunc|tracepoint)__|bpf_trace_printk")
+# These say it only where nothing speaks of libbpf: its programs use them, too.
+_LIBBPF = re.compile(r'\b(?:SEC|__section|section)\s*\(|^[ \t]*#[ \t]*include[ \t]*[<"]bpf/', re.MULTILINE)
+_BCC_HABITS = re.compile(
+    r"(?:kprobe|kretprobe|syscall|raw_tracepoint|kfunc|kretfunc|tracepoint)__|bpf_trace_printk|PT_REGS_|.*<uapi/"
+)
 
 
 def without_comments(text: str) -> str:
@@ -201,10 +206,11 @@ class Cell:
     def bcc_mark(self) -> Location | None:
         """The first place where only BCC's dialect reads like this, or None."""
         # A macro that the cell defines is its own, and kprobe__x is a common name for a function with a section.
+        libbpf = bool(_LIBBPF.search(self.code))
         own = set(_DEFINE.findall(self.code))
         for match in _BCC_MARKS.finditer(_STRING.sub(_blank, self.code)):
             name = match[0].rstrip("( \t\r\n")
-            if name not in own and not (self.sections and _BCC_HABITS.match(name)):
+            if name not in own and not (libbpf and _BCC_HABITS.match(name)):
                 return self.line_of(match.start())
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .errors import Diagnostic, Location
 from .similar import did_you_mean, nearest
@@ -28,6 +28,20 @@ _BCC_TEXT = re.compile(
     r"|\.(?:lookup|lookup_or_try_init|lookup_or_init|increment|atomic_increment|perf_submit|ringbuf_output"
     r"|ringbuf_reserve|get_stackid)\s*\("
 )
+# What stands outside of functions, in either dialect, and is written in capitals with a bracket behind it.
+_MACROS = (
+    "SEC", "BPF_PROG", "BPF_PROG2", "BPF_KPROBE", "BPF_KRETPROBE", "BPF_UPROBE", "BPF_URETPROBE", "BPF_KSYSCALL",
+    "BPF_KPROBE_SYSCALL", "BPF_USDT", "TRACEPOINT_PROBE", "RAW_TRACEPOINT_PROBE", "KFUNC_PROBE", "KRETFUNC_PROBE",
+    "KMOD_RET", "LSM_PROBE", "BPF_ITER", "BPF_HASH", "BPF_PERCPU_HASH", "BPF_ARRAY", "BPF_PERCPU_ARRAY",
+    "BPF_HISTOGRAM", "BPF_PERF_OUTPUT", "BPF_RINGBUF_OUTPUT", "BPF_STACK_TRACE", "BPF_STACK_TRACE_BUILDID",
+    "BPF_LPM_TRIE", "BPF_PROG_ARRAY", "BPF_PERF_ARRAY", "BPF_CGROUP_ARRAY", "BPF_QUEUE", "BPF_STACK", "BPF_DEVMAP",
+    "BPF_CPUMAP", "BPF_XSKMAP", "BPF_SOCKMAP", "BPF_SOCKHASH", "BPF_SK_STORAGE", "BPF_INODE_STORAGE",
+    "BPF_TASK_STORAGE", "BPF_CGROUP_STORAGE", "BPF_ARRAY_OF_MAPS", "BPF_HASH_OF_MAPS", "BPF_TABLE", "BPF_F_TABLE",
+)  # fmt: skip
+_OUTSIDE = re.compile(
+    r'"(?:\\.|[^"\\\n])*"|^[ \t]*#(?:\\\n|[^\n])*|(?P<mark>[{}()])|\b(?P<name>[A-Z][A-Z0-9_]+)(?=\s*\()', re.MULTILINE
+)
+_DEFINED = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 _UNKNOWN_FUNCTION = re.compile(
     r"(?:implicit declaration of function|implicitly declaring library function"
     r"|call to undeclared (?:library )?function"
@@ -65,6 +79,8 @@ _HINTS = tuple(
         (r"incomplete (?:definition of |result )?type '?(?:const )?(?:struct|union|enum) (?P<name>\w+)"
          r"|type '(?:struct|union|enum) (?P<other>\w+)' that is never completed",
          "nothing here defines {name}{other}: check its name with %bpf type {name}{other}, or define it in the cell"),
+        (r"no member named '\w+' in 'struct tracepoint__(?P<category>\w+?)__(?P<event>\w+)'",
+         "%bpf format {category}:{event} lists its fields"),
         (r"no member named '\w+' in '(?:struct|union) (?P<name>\w+)'", "%bpf type {name} lists its fields"),
         (r"unterminated function-like macro|missing terminating",
          "a closing quote or bracket is missing, on this line or after it"),
@@ -86,7 +102,7 @@ _HINTS = tuple(
 )  # fmt: skip
 
 
-def hint(error: Diagnostic, helpers: Mapping[str, str]) -> str | None:
+def hint(error: Diagnostic, helpers: Mapping[str, str], *, bcc: bool = False) -> str | None:
     """Say what to do about an error of the compiler, or return None.
 
     Parameters
@@ -95,8 +111,10 @@ def hint(error: Diagnostic, helpers: Mapping[str, str]) -> str | None:
         The message with its place.
     helpers
         Prototypes of the functions that a cell can call, by name.
+    bcc
+        Whether the cell is written in BCC's dialect, and may be.
     """
-    if error.where and _BCC_TEXT.search(error.where.text):
+    if not bcc and error.where and _BCC_TEXT.search(error.where.text):
         return _BCC
     if "did you mean" not in error.message and (match := _UNKNOWN_FUNCTION.match(error.message)):
         return _hint_for_name(match[1], "function" in error.message, helpers)
@@ -120,7 +138,7 @@ def _hint_for_name(name: str, called: bool, helpers: Mapping[str, str]) -> str |
     if close := did_you_mean(nearest(name, helpers)):
         return close
     if name.startswith("bpf_"):
-        return "no helper of this name is known to libbpf's headers: see bpf-helpers(7) for those there are"
+        return "no helper has this name: see bpf-helpers(7) for those there are"
     return f"define {name}() in the cell, before its first use, or see bpf-helpers(7) for what the kernel offers"
 
 
@@ -135,6 +153,39 @@ def _called(where: Location | None) -> str:
             name = re.search(r"(\w+)\s*$", where.text[:at])
             return name[1] if name else ""
     return ""
+
+
+def misspelt(code: str, known: Iterable[str] = ()) -> Iterator[tuple[int, int, str, str]]:
+    """Name the macros outside of functions that only resemble one that there is.
+
+    Parameters
+    ----------
+    code
+        A cell without its comments.
+    known
+        Macros that are defined elsewhere.
+
+    Yields
+    ------
+    tuple
+        Where the macro stands and where its brackets end, as offsets; its name, and the name that it resembles.
+
+    Examples
+    --------
+    >>> list(misspelt("BPF_HAHS(counts, u32);"))
+    [(0, 21, 'BPF_HAHS', 'BPF_HASH')]
+    """
+    own = {*_DEFINED.findall(code), *_MACROS, *known}
+    found, depth = (0, "", ""), 0
+    for match in _OUTSIDE.finditer(code):
+        if match["name"] and not depth and not found[1] and match["name"] not in own:
+            found = (match.start(), match["name"], next(iter(nearest(match["name"], _MACROS, 1)), ""))
+        elif match["mark"]:
+            depth = max(0, depth + (1 if match["mark"] in "({" else -1))
+            if not depth and found[1]:
+                if found[2]:
+                    yield found[0], match.end(), found[1], found[2]
+                found = (0, "", "")
 
 
 def largest(lines: Sequence[str], where: Location | None) -> str:

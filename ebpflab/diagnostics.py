@@ -9,13 +9,14 @@ their columns are used here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from . import compiler_hints
+from .cell import Cell
 from .errors import CompileError, Diagnostic, Location
 
-__all__ = ["CLANG_FLAGS", "parse", "summarise"]
+__all__ = ["CLANG_FLAGS", "misspelt", "parse", "summarise"]
 
 # With source ranges on, clang indents every source line that it shows by a blank, so that no line of a user's
 # text can look like a message. Fix-its are printed only together with source lines.
@@ -39,6 +40,8 @@ _INCLUDED = re.compile(r"In file included from (.+):(\d{1,9}):$")
 _GUTTER = re.compile(r" *\d* \| ?|")  # line numbers beside source lines, since clang 17
 # The code generator knows the function; the statement is in a note, as text, when clang cannot show it.
 _STATEMENT = re.compile(r"could not determine the original source location for (.+):(\d{1,9}):(\d{1,9})$")
+# An assembler that knows no source tells the line of the assembly, and shows it.
+_ASSEMBLY = re.compile(r"<inline asm>:\d+:\d+: ")
 # Notes about the inside of macros, and advice that is wrong in a kernel without libc.
 _UNHELPFUL = re.compile(
     r"expanded from macro|\(skipping \d+ expansions|could not determine the original|include the header <"
@@ -100,7 +103,9 @@ def parse(stderr: str, cell_text: str, file: str = "cell") -> tuple[Diagnostic, 
     return tuple(found)
 
 
-def summarise(diagnostics: Sequence[Diagnostic], *, helpers: Mapping[str, str] | None = None) -> CompileError:
+def summarise(
+    diagnostics: Sequence[Diagnostic], *, helpers: Mapping[str, str] | None = None, bcc: bool = False
+) -> CompileError:
     """Make the error to raise when clang has refused a cell.
 
     Parameters
@@ -110,6 +115,8 @@ def summarise(diagnostics: Sequence[Diagnostic], *, helpers: Mapping[str, str] |
     helpers
         Prototypes of the functions that a cell can call, by name: the nearest to an unknown one are offered, and a
         call with too few or too many arguments is answered with what the function takes.
+    bcc
+        Whether the cell is written in BCC's dialect, and may be.
 
     Returns
     -------
@@ -128,7 +135,7 @@ def summarise(diagnostics: Sequence[Diagnostic], *, helpers: Mapping[str, str] |
     first = next((e for e in errors if compiler_hints.STACK.search(e.message)), errors[0])
     others = [e for e in errors if e is not first]
     plural = "s" if others else ""
-    hint = compiler_hints.hint(first, helpers or {}) or _clangs_own(first)
+    hint = compiler_hints.hint(first, helpers or {}, bcc=bcc) or _clangs_own(first)
     details = [_one_line(error) for error in others[:_MOST_DETAILS]]
     after = diagnostics[diagnostics.index(first) + 1 :][:1]
     details[:0] = [_one_line(note) for note in after if note.message.endswith(_INCLUDED_HERE)]
@@ -141,6 +148,40 @@ def summarise(diagnostics: Sequence[Diagnostic], *, helpers: Mapping[str, str] |
         details=details,
         diagnostics=diagnostics,
     )
+
+
+def misspelt(diagnostics: Sequence[Diagnostic], cell: Cell, known: Iterable[str] = ()) -> CompileError | None:
+    """Make the error for a macro outside of functions that nothing defines, if clang stumbled over one.
+
+    Clang takes ``BPF_HAHS(counts, u32)`` for a function without a type, and complains of what is in its brackets.
+
+    Parameters
+    ----------
+    diagnostics
+        What `parse` returned.
+    cell
+        The cell that clang refused.
+    known
+        Macros that are defined elsewhere.
+
+    Returns
+    -------
+    CompileError or None
+        At the macro, with the name that it resembles; what clang said first is its detail.
+
+    Examples
+    --------
+    >>> misspelt(parse("cell:1:6: error: wrong", "SCE()"), Cell("SCE()")).hint
+    'did you mean SEC?'
+    """
+    lines = {d.where.line for d in diagnostics if d.where and d.where.file == "cell"}
+    for start, end, name, near in compiler_hints.misspelt(cell.code, known):
+        first, last = cell.line_of(start, len(name)), cell.line_of(end)
+        if lines.intersection(range(first.line, last.line + 1)):
+            said = [_one_line(d) for d in diagnostics if "error" in d.severity]
+            hint = f"did you mean {near}?"
+            return CompileError(f"{name} is unknown", where=first, hint=hint, details=said[:1], diagnostics=diagnostics)
+    return None
 
 
 def _read(stderr: str, file: str) -> Iterator[_Draft]:
@@ -202,6 +243,9 @@ def _diagnostic(draft: _Draft, lines: list[str], file: str) -> Diagnostic:
         where = _cell_location(lines, draft.line, draft.column, file, draft.ranges)
     elif draft.file:
         where = _other_location(draft)
+    elif draft.shown and (match := _ASSEMBLY.match(draft.message)):
+        draft.message = f"{draft.message[match.end() :]}, in the assembly {draft.shown[0].strip()!r}"
+        where = _assembly_location(draft.shown[0].strip(), lines, file)
     fixits = [_readable(draft, fixit, lines, file) for fixit in draft.fixits]
     if compiler_hints.STACK.search(draft.message) and (largest := compiler_hints.largest(lines, where)):
         fixits.append(f"move {largest} into a BPF_MAP_TYPE_PERCPU_ARRAY map")
@@ -228,6 +272,15 @@ def _other_location(draft: _Draft) -> Location:
         return Location(draft.line, draft.column or None, file=file)
     text, caret = (_GUTTER.sub("", line, count=1) for line in draft.shown)
     return Location(draft.line, caret.find("^") + 1, text, file=file)
+
+
+def _assembly_location(text: str, lines: list[str], file: str) -> Location | None:
+    # Where the cell has this assembly, if it is in one place and no operands were put in.
+    found = [number for number, line in enumerate(lines, 1) if text in line]
+    if not text or len(found) != 1:
+        return None
+    shown = lines[found[0] - 1].rstrip("\r")
+    return Location(found[0], shown.index(text) + 1, shown, len(text), file)
 
 
 def _characters(text: str, column: int) -> int:

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """The records of one type in a snapshot: their bytes, and where they stand in the order of arrival."""
+    """The records of one type in a snapshot: their bytes, and where they stand in the order of arrival.
+
+    ``padded`` of them were shorter than their struct, and got zeros for what they lack.
+    """
 
     candidate: Candidate
     chunks: Sequence[Chunk]
     places: NDArray[np.int64]
+    padded: int = 0
 
     @property
     def record(self) -> str:
@@ -36,7 +40,13 @@ class Part(NamedTuple):
 
 def parts(snapshot: Snapshot, types: RecordTypes) -> Iterator[Part]:
     """Yield the records of each type; raises DecodeError when some are of none."""
-    for length in sorted(snapshot.lengths()):
+    lengths, only = snapshot.lengths(), types.only
+    if only is not None and min(lengths, default=only.type.size) < only.type.size:
+        size = only.type.size
+        types.of_length(max(size, *lengths))  # one that is longer is an error all the same
+        yield Part(only, [snapshot.padded(size)], np.arange(snapshot.rows), snapshot.rows - lengths.get(size, 0))
+        return
+    for length in sorted(lengths):
         candidates = types.of_length(length)
         chunks, places = snapshot.chunks(length), snapshot.order(length)
         if len(candidates) == 1 and candidates[0].field is None:
@@ -77,6 +87,7 @@ def _has_tag(candidate: Candidate, data: NDArray[np.uint8]) -> NDArray[np.bool_]
 def frame(snapshot: Snapshot, types: RecordTypes, lookup: Lookup | None = None) -> pd.DataFrame:
     """Return the records of a snapshot in order of arrival.
 
+    A record shorter than the only type of its buffer is filled up with zeros, and ``df.attrs["padded"]`` counts those.
     Records of several types share one frame, whose first column ``record`` names the type; a column that a
     record's type lacks is empty in its row, and whole numbers stay what they are (``UInt64``, ``boolean``). `lookup`
     tells what stack ids and addresses stand for.
@@ -93,7 +104,9 @@ def frame(snapshot: Snapshot, types: RecordTypes, lookup: Lookup | None = None) 
         known = types.by != "size" and types.candidates
         return decode.to_frame(known[0].type, []) if known else pd.DataFrame()
     if len(found) == 1 and found[0].candidate.field is None:
-        return decode.to_frame(found[0].candidate.type, found[0].chunks, lookup)
+        plain = decode.to_frame(found[0].candidate.type, found[0].chunks, lookup)
+        plain.attrs.update({"padded": found[0].padded} if found[0].padded else {})
+        return plain
     frames = [decode.to_frame(part.candidate.type, part.chunks, lookup) for part in found]
     for part, each in zip(found, frames, strict=True):
         each.insert(0, "record", part.record)

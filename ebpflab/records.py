@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .btf import Btf, Kind, Type
-from .btf_program import map_definitions
+from .btf_program import map_definitions, variables
 from .decode import RecordType
 from .errors import CellError, DecodeError
 from .similar import nearest
@@ -15,6 +15,8 @@ from .similar import nearest
 _WANTED = re.compile(r"(?:struct\s+)?(\w+)(?::([\w.]+)=(-?\w+))?")
 _EXAMPLE = "--event events=open_event, or with a tag: --event events=open_event:kind=1"
 _STRUCTS = (Kind.STRUCT, Kind.UNION)
+# What BCC's calls send, see ebpflab/bcc/submitted.py: clang puts the function before the variable, and a number behind.
+_SENT = r"(?:.*\.)?ebpflab_sent_to_{buffer}(?:\.\d+)?"
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,20 @@ class Candidate:
 class RecordTypes:
     """The record types of one buffer.
 
-    ``candidates`` are known before the first record; ``by`` says how: ``definition`` (the map names its
-    record type), ``option`` (``--event``) or ``size`` (the cell's structs, told apart by name and size).
+    ``candidates`` are known before the first record; ``by`` says how: ``definition`` (the map names its record type, or
+    BCC's calls do), ``option`` (``--event``) or ``size`` (the cell's structs, told apart by name and size; none, if
+    the calls send what has no type).
     """
 
     buffer: str
     candidates: tuple[Candidate, ...]
     by: str
+
+    @property
+    def only(self) -> Candidate | None:
+        """The record type, where the buffer is known to have no other: what is shorter is its beginning."""
+        known = self.by != "size" and len(self.candidates) == 1 and self.candidates[0].field is None
+        return self.candidates[0] if known else None
 
     def of_length(self, length: int) -> tuple[Candidate, ...]:
         """The record types that a record of `length` bytes can be.
@@ -130,8 +139,31 @@ def record_types(buffer: str, btf: Btf, structs: Sequence[str] = (), wanted: str
     value = (definition.inner or definition).value_type_id if definition else None
     if value is not None and btf.strip(value).kind in _STRUCTS:
         return RecordTypes(buffer, (Candidate(RecordType.from_btf(btf, value)),), "definition")
+    name = re.compile(_SENT.format(buffer=re.escape(buffer)))
+    sent = [_record(btf, v.type_id) for v in variables(btf, ".data.ebpflab") if name.fullmatch(v.name)]
+    if sent:
+        return _sent(buffer, btf, sent)
     found = [t for name in structs if (t := _find(btf, name)) is not None]
     return RecordTypes(buffer, tuple(Candidate(RecordType.from_btf(btf, t.id)) for t in found), "size")
+
+
+def _sent(buffer: str, btf: Btf, types: Sequence[int]) -> RecordTypes:
+    # By what BCC's calls send. No size tells what was sent by a pointer to nothing in particular.
+    if not all(types):
+        return RecordTypes(buffer, (), "size")
+    found = {btf.strip(number).id: Candidate(RecordType.from_btf(btf, number)) for number in types}
+    return RecordTypes(buffer, tuple(found.values()), "definition")
+
+
+def _record(btf: Btf, type_id: int) -> int:
+    # What a program sends by a pointer or from an array, 0 if the type does not tell: bytes may be anything.
+    sent = btf.strip(btf.strip(type_id).type_id)
+    if sent.kind is Kind.ARRAY:
+        return sent.id
+    inner = btf.strip(sent.type_id) if sent.kind is Kind.PTR else None
+    if inner is None or inner.kind not in (*_STRUCTS, Kind.INT, Kind.ENUM, Kind.ENUM64, Kind.ARRAY):
+        return 0
+    return sent.type_id if inner.kind in (*_STRUCTS, Kind.ARRAY) or btf.sizeof(inner.id) > 1 else 0
 
 
 def _wanted(btf: Btf, item: str, structs: Sequence[str]) -> Candidate:

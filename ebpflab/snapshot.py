@@ -54,7 +54,7 @@ class Chunk(NamedTuple):
     """Records of one length in arrival order: `data` is read-only uint8 of shape (rows, length)."""
 
     data: NDArray[np.uint8]
-    clock_offset_ns: int  # what to add to CLOCK_MONOTONIC to get UTC
+    clock_offset_ns: int | NDArray[np.int64]  # what to add to CLOCK_MONOTONIC to get UTC; one for all, or one a row
 
 
 class Lengths:
@@ -210,6 +210,23 @@ class Snapshot:
                 data.flags.writeable = False
                 chunks.append(Chunk(data, piece.clock_offset_ns))
         return chunks
+
+    def padded(self, length: int) -> Chunk:
+        """Return all records in arrival order as a copy, each filled up with zeros to `length` bytes.
+
+        Examples
+        --------
+        >>> snapshot.padded(48).data.shape == (snapshot.rows, 48)
+        True
+        """
+        data, clocks = np.zeros((self.rows, length), np.uint8), np.zeros(self.rows, np.int64)
+        for own in self.lengths():
+            places, start = self.order(own), 0
+            for chunk in self.chunks(own):
+                rows = places[start : start + len(chunk.data)]
+                data[rows, :own], clocks[rows] = chunk.data, chunk.clock_offset_ns
+                start += len(rows)
+        return Chunk(data, clocks)
 
     def order(self, length: int) -> NDArray[np.int64]:
         """Return the place in arrival order, 0 to rows - 1, of each row of ``chunks(length)``.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
 from .errors import DecodeError
 from .formatting import Head, Note, Part, Steps, Table, frame_table, number
+from .inspectors.tracefs import tracefs_root
+from .program_types import parse_section
 from .verifier.statistics import INSNS_LIMIT, NEAR, near_insns
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ _TONES = {
     "closed": "muted",
 }
 _ROWS = 5
+_PRINTS = ("bpf_printk", "bpf_trace_printk", "bpf_trace_vprintk")  # helpers that write to the kernel's own trace
 
 
 def session_document(session: Session, note: str = "") -> list[Part]:
@@ -51,12 +55,40 @@ def notes(session: Session) -> list[Note]:
     # What to do against losses and about programs that are nearly too complex, and what clang said.
     advice = [(name, events.advice) for name, events in session.streams.items()]
     clang = [f"{w.message}{f' (line {w.where.line})' if w.where else ''}" for w in session.warnings[:3]]
+    idle = [(p.name, _unattached(p.name, p.section)) for p in session._programs if _is_idle(session, p.name)]
     near = [(p.name, p.verified) for p in session._programs if p.verified >= NEAR * INSNS_LIMIT]
     return [
         *(Note(text, "warning", name) for name, text in advice if text),
         *(Note(near_insns(count), "warning", name) for name, count in near),
+        *(Note(text, "warning", name) for name, text in idle),
         *(Note(text, "warning", "clang") for text in clang),
+        *_printing(session),
     ]
+
+
+def _is_idle(session: Session, program: str) -> bool:
+    # A program of BCC's dialect that nothing says where to attach. Others may call it through an array of programs,
+    # and what was loaded without attaching is as it was wanted.
+    wanted = any(step.name == "attach" for step in session._stages) and session.state in ("attached", "loaded")
+    attached = any(link.program == program for link in session._links)
+    return wanted and program in session._waiting and not attached and "BPF_PROG_ARRAY" not in session.source
+
+
+def _unattached(program: str, section: str) -> str:
+    row = parse_section(section).type
+    places = {"kprobe": ["kprobe:FUNCTION", "tracepoint:CATEGORY:EVENT"], "tp": ["tracepoint:CATEGORY:EVENT"]}
+    usual = [f"{section}:{row.example or re.split('[ ,]', row.target)[0]}"]
+    options = " or ".join(f"--attach {program}={place}" for place in places.get(section, usual))
+    return f"nothing says where to attach it, so it never runs: add {options}"
+
+
+def _printing(session: Session) -> list[Note]:
+    # What a program prints is in no table of ours.
+    if session._cell is None or session.state in ("replaying", "replayed"):
+        return []
+    used = [name for name in _PRINTS if name in session._cell.words]
+    pipe = tracefs_root() / "trace_pipe"
+    return [Note(f"{name} writes to {pipe}: !timeout 3 cat {pipe}", "muted", "output") for name in used[:1]]
 
 
 def age(seconds: float) -> str:

@@ -231,9 +231,10 @@ def _looked_up(name: str, _path: str, _library_path: str) -> Path | None:
 
 def _overridden(name: str, value: str) -> Path:
     path = Path(shutil.which(value) or value) if name == "clang" else Path(value)
-    if not os.access(path, os.R_OK):
+    if not path.is_file() or not os.access(path, os.R_OK):
         variable = _OVERRIDES[name]
-        what = f"{variable} names {value}, and there is no such file to read"
+        found = "which is a folder" if path.is_dir() else "and there is no such file to read"
+        what = f"{variable} names {value}, {found}"
         raise ToolMissingError(what, hint=f"correct {variable}, or unset it to let ebpflab look for {name}")
     return path
 

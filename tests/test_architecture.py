@@ -117,8 +117,8 @@ MAY_IMPORT = {
     "questions": "errors formatting options inspectors.*",
     "cli": "errors formatting health toolchain questions inspectors.* session loading options demo recording.replay",
     "__main__": "cli",
-    "jupyter.*": "ebpflab errors error_page refusals similar formatting keep cell options program_types.* health events maps.*"
-    " plots.* summary views.* session loading registry questions authoring.* inspectors.* recording.fallback tracer.*"
+    "jupyter.*": "ebpflab errors error_page refusals similar formatting keep cell options program_types.* health events"
+    " maps.* plots.* summary views.* session loading registry questions authoring.* inspectors.* recording.fallback tracer.*"
     " jupyter.*",
 }
 

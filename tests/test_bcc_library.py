@@ -29,6 +29,16 @@ def test_a_missing_library_comes_with_the_command_that_installs_it() -> None:
     assert caught.value.hint == toolchain.install_hint(["libbcc"])
 
 
+def test_a_folder_in_the_place_of_the_library_is_a_missing_tool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EBPFLAB_LIBBCC", str(tmp_path))
+    with pytest.raises(ToolMissingError, match="which is a folder") as caught:
+        library.find_libbcc()
+    assert caught.value.what == f"EBPFLAB_LIBBCC names {tmp_path}, which is a folder"
+    assert "unset it" in str(caught.value.hint)
+
+
 @pytest.mark.usefixtures("nowhere")
 def test_the_bcc_of_pypi_is_named_as_another_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As pip installs it: the package, and beside it what tells its version.

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebpflab.bcc import hooks, lines, maps, messages, slots, submitted
+from ebpflab.bcc import held, hooks, lines, maps, messages, slots
 from ebpflab.bcc.hooks import Hook, hook
 from ebpflab.bcc.rewriter import RewriteError, Table
+from ebpflab.bcc.signature import Signature
 from ebpflab.cell import Cell
 from ebpflab.errors import AttachError, CellError, Diagnostic, Location
 
@@ -59,6 +60,10 @@ def table(name: str, number: int, **more: object) -> Table:
 
 
 TABLES = (table("events", 4, fields=("pid#u32",)), table("counts", 1))
+
+
+def takes(context: str, body: str = "{ return 0; }", own: bool = False) -> Signature:
+    return Signature(context, body, own)
 
 
 def test_every_line_of_the_program_is_found_in_what_bcc_made_of_it() -> None:
@@ -138,12 +143,12 @@ def test_any_text_has_a_line_for_each_line(source: list[str], data: st.DataObjec
 def test_a_function_has_the_section_that_its_name_or_its_context_says(
     function: str, context: str, expected: Hook
 ) -> None:
-    assert hook(function, context, "{ return 0; }") == expected
+    assert hook(function, takes(context, own=context == "struct urandom_read_args")) == expected
 
 
 def test_a_classifier_is_told_from_a_filter_and_a_usdt_probe_from_a_kprobe() -> None:
-    assert hook("f", "struct __sk_buff", "{ return TC_ACT_OK; }").section == "tc"
-    assert hook("f", "struct pt_regs", "{ _bpf_readarg_f_1(ctx, &x, 8); }").section == "usdt"
+    assert hook("f", takes("struct __sk_buff", "{ return TC_ACT_OK; }")).section == "tc"
+    assert hook("f", takes("struct pt_regs", "{ _bpf_readarg_f_1(ctx, &x, 8); }")).section == "usdt"
 
 
 @pytest.mark.parametrize(
@@ -179,9 +184,9 @@ def test_the_user_says_where_a_function_belongs(
     monkeypatch: pytest.MonkeyPatch, context: str, wanted: str, expected: Hook
 ) -> None:
     monkeypatch.setattr(hooks, "facility", lambda _: "")
-    assert hook("f", context, "{}", wanted) == expected
+    assert hook("f", takes(context), wanted) == expected
     monkeypatch.setattr(hooks, "facility", lambda kind: f"this kernel has no {kind}")
-    assert hook("f", context, "{}", wanted).section == expected.section.removesuffix(".multi")
+    assert hook("f", takes(context), wanted).section == expected.section.removesuffix(".multi")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +228,7 @@ def test_what_the_kernel_took_for_one_kind_does_not_become_another(section: str,
 )
 def test_a_kind_has_to_be_known_and_to_fit(context: str, wanted: str | None, what: str, hint: str) -> None:
     with pytest.raises(CellError, match=what) as caught:
-        hook("f", context, "{}", wanted)
+        hook("f", takes(context), wanted)
     assert hint in str(caught.value.hint)
 
 
@@ -236,7 +241,7 @@ def test_the_end_of_a_program_keeps_its_lines_however_many_are_alike() -> None:
 @pytest.mark.parametrize("wanted", ["kprobe:", "uprob:/lib/libc.so.6:malloc"])
 def test_half_a_place_is_an_error(wanted: str) -> None:
     with pytest.raises(CellError, match="--attach f="):
-        hook("f", "struct pt_regs", "{}", wanted)
+        hook("f", takes("struct pt_regs"), wanted)
 
 
 def test_every_kind_of_the_table_is_a_section() -> None:
@@ -251,13 +256,40 @@ def test_numbers_of_tables_become_addresses_of_maps() -> None:
     assert "pseudo" not in text
 
 
-def test_a_map_that_another_holds_keeps_its_number() -> None:
-    cell = 'BPF_HASH(first); BPF_ARRAY(inner, u64, 3); BPF_ARRAY_OF_MAPS(outer, "inner", 7); BPF_HASH(last);'
-    listed = (table("first", 1), table("outer", 12), table("last", 1), table("inner", 2))
-    assert [t.name for t in maps.in_order(listed, cell)] == ["first", "inner", "outer", "last"]
-    assert "__array(values, typeof(inner))" in maps.definitions(listed, cell, {})
+HELD = """
+#define T(n) BPF_HASH(n, u32, u64)
+T(first);
+BPF_ARRAY(inner, u64, 3);
+BPF_ARRAY_OF_MAPS(outer, "inner", 7); /* BPF_HASH_OF_MAPS(none, int, "nothing", 7); */
+T(last);
+"""
+HOLDING = (table("first", 1), table("outer", 12), table("last", 1), table("inner", 2))  # as BCC makes the maps
+
+
+def test_a_map_that_another_holds_has_the_number_that_bcc_says() -> None:
+    asking = held.asking(HELD)
+    assert asking.startswith(HELD)
+    assert re.findall(r"return (\w+)\.lookup", asking) == ["inner"]
+    said = asking.replace("inner.lookup((void *)0)", "bpf_map_lookup_elem((void *)bpf_pseudo_fd(1, -2), (void *)0)")
+    text, tables = held.numbered(HOLDING, said.replace("\nstatic", "\n__attribute__((always_inline))\nstatic"), HELD)
+    assert text == HELD
+    assert [t.name for t in tables] == ["first", "inner", "outer", "last"]
+
+
+def test_the_number_of_a_map_that_another_holds_is_not_guessed() -> None:
+    with pytest.raises(CellError, match="inner, which a map of maps holds, cannot be told"):
+        held.numbered(HOLDING, HELD, HELD)
     with pytest.raises(CellError, match="does not name the map"):
-        maps.in_order((table("outer", 12),), "BPF_ARRAY_OF_MAPS(outer, NAME, 7);")
+        held.numbered((table("outer", 12),), "", "BPF_ARRAY_OF_MAPS(outer, NAME, 7);")
+    nothing = 'int x; // BPF_ARRAY_OF_MAPS(outer, "inner", 7);'
+    assert held.asking(nothing) == nothing
+
+
+def test_a_map_may_be_held_before_it_is_declared() -> None:
+    text = maps.definitions(HOLDING, HELD)
+    assert "__array(values, struct ebpflab_map_inner)" in text
+    assert "#define ebpflab_define_inner struct ebpflab_map_inner {" in text
+    assert "#define ebpflab_define_first struct { " in text
 
 
 @pytest.mark.parametrize(
@@ -287,7 +319,7 @@ def test_definitions_have_the_numbers_that_bcc_gives() -> None:
         table("queue", 22),
         table("local", 29, max_entries=0, flags=1),
     )
-    text = maps.definitions(listed, "", {})
+    text = maps.definitions(listed, "")
     assert "__uint(type, 11); __uint(max_entries, 13); __uint(map_flags, 1);" in text
     assert "queue" in text
     assert "ebpflab_types_of_queue.key" not in text
@@ -327,14 +359,14 @@ def test_what_a_table_counts_is_followed_to_where_it_was_computed() -> None:
     declared = "".join(f"BPF_HISTOGRAM({name});" for name in expected if name != "hash")
     text = f"BPF_HASH(hash); BPF_HASH(plain); {declared}{COUNTING}"
     assert slots.types(listed, text) == expected
-    written = maps.definitions(listed, text, {})
+    written = maps.definitions(listed, text)
     assert written.count("__type(value, bcc_log2_t)") == len(LOG2L)
     assert "__type(value, typeof(ebpflab_types_of_plain.leaf))" in written
 
 
 def test_an_array_of_counters_is_told_from_a_buffer_by_its_type() -> None:
     text = maps.definitions(
-        (table("counter", 4), table("events", 4)), "BPF_PERF_ARRAY(counter, 8); BPF_PERF_OUTPUT(events);", {}
+        (table("counter", 4), table("events", 4)), "BPF_PERF_ARRAY(counter, 8); BPF_PERF_OUTPUT(events);"
     )
     counter, events, _ = text.split("\n")
     assert "__type(value, struct bpf_perf_event_value)" in counter
@@ -348,34 +380,6 @@ def test_the_helpers_of_bcc_keep_no_variable_for_a_table() -> None:
     assert (
         "static struct _name##_table_t ebpflab_types_of_##_name = { .flags = (_flags) }; ebpflab_define_##_name" in text
     )
-
-
-@pytest.mark.parametrize(
-    ("sent", "expected"),
-    [
-        (
-            "bpf_perf_event_output(args, (void *)bpf_pseudo_fd(1, -1), FLAGS, &d, sizeof(d));",
-            "struct data_t",
-        ),
-        ("bpf_perf_event_output(args, (void *)bpf_pseudo_fd(1, -1), FLAGS, p, 4);", "struct data_t"),
-        ("bpf_ringbuf_output((void *)bpf_pseudo_fd(1, -1), &d, sizeof(struct data_t), 0);", "struct data_t"),
-        ("bpf_ringbuf_reserve((void *)bpf_pseudo_fd(1, -1), sizeof(struct data_t), 0);", "struct data_t"),
-        ("bpf_ringbuf_reserve((void *)bpf_pseudo_fd(1, -1), sizeof(other_t), 0);", "other_t"),
-        ("bpf_ringbuf_output((void *)bpf_pseudo_fd(1, -1), &unknown, 4, 0);", None),
-        ("bpf_ringbuf_output((void *)bpf_pseudo_fd(1, -1), text, 16, 0);", None),
-    ],
-)
-def test_the_type_of_a_record_is_that_of_what_is_sent(sent: str, expected: str | None) -> None:
-    cell = Cell("struct data_t { u32 pid; };\ntypedef struct { int a; } other_t;\nBPF_PERF_OUTPUT(events);\n")
-    text = f"{cell.source}int f(void *c) {{ struct data_t d = {{}}; struct data_t *p = &d; char text[16]; {sent} }}"
-    assert submitted.types((TABLES[0],), text, cell)[0].get("events") == expected
-
-
-def test_records_of_several_types_are_left_to_their_sizes() -> None:
-    cell = Cell("struct a { int x; }; struct b { long y; };")
-    calls = "".join(f"bpf_ringbuf_output((void *)bpf_pseudo_fd(1, -1), &{n}, sizeof({n}), 0);" for n in "xy")
-    text = f"int f(void *c) {{ struct a x; struct b y; {calls} }}"
-    assert submitted.types((TABLES[0],), text, cell) == ({}, True)
 
 
 def test_messages_of_the_code_generator_are_brought_back_to_the_cell() -> None:

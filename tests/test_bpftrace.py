@@ -258,6 +258,7 @@ def test_any_json_becomes_a_frame_or_an_error_of_ours(kind, data, function, keys
 @given(st.text(max_size=200))
 def test_no_text_makes_the_reader_of_programs_fail(text):
     assert set(script.maps(text)) >= set()
+    script.probes(text)
     for line in script.lines(f"{text} printf({text})"):
         script.names(line.arguments, "value")
         if line.format is not None:

@@ -302,6 +302,10 @@ def test_a_map_of_rings_is_not_a_ring_itself():
         ("int syscall__execve(struct pt_regs *ctx) { return 0; }", 5),
         ("int tracepoint__sched__sched_switch(void *args) { return 0; }", 5),
         ("BPF_XSKMAP(sockets, 4);", 1),
+        ("#include <bcc/proto.h>", 1),
+        ("#include <uapi/linux/ptrace.h>", 1),
+        ("int filter(struct __sk_buff *skb) { u8 *c = 0; return cursor_advance(c, 14) != 0; }", 55),
+        ("int on_return(struct pt_regs *ctx) { return PT_REGS_RC(ctx) < 0; }", 45),
     ],
 )
 def test_bcc_is_known_by_its_macros_and_the_first_is_pointed_at(text, column):
@@ -319,6 +323,21 @@ def test_names_that_both_dialects_use_decide_nothing_behind_a_section():
     source = 'SEC("kprobe/vfs_read") int kprobe__vfs_read(void *c) { bpf_trace_printk("x", 2); return syscall__x(1); }'
     assert Cell(source).dialect == "libbpf"
     assert Cell('SEC("tp/a/b") int f(struct tracepoint__a__b *ctx) { return 0; }').dialect == "libbpf"
+
+
+@pytest.mark.parametrize("mark", ["#include <uapi/linux/ptrace.h>\n", "int r(void *c) { return PT_REGS_RC(c); }\n"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        'SEC("kprobe/vfs_read") int f(void *c) { return 0; }',
+        'SEC(KPROBES "vfs_read") int f(void *c) { return 0; }',
+        '__attribute__((section("kprobe/vfs_read"), used)) int f(void *c) { return 0; }',
+        "#include <bpf/bpf_tracing.h>",
+    ],
+)
+def test_what_bcc_programs_have_besides_their_macros_decides_only_where_nothing_speaks_of_libbpf(mark, other):
+    assert Cell(mark + other).dialect == "libbpf"
+    assert Cell("#include <linux/bpf.h>\n" + mark).dialect == "bcc"
 
 
 def test_bcc_words_in_comments_and_strings_decide_nothing():

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebpflab.diagnostics import parse, summarise
+from ebpflab.cell import Cell
+from ebpflab.diagnostics import misspelt, parse, summarise
 from ebpflab.errors import CompileError, Diagnostic, Location
 
 DATA = Path(__file__).parent / "data" / "diagnostics"
@@ -224,6 +225,69 @@ def test_the_cell_may_have_another_name():
 def test_a_place_behind_the_end_of_the_cell_is_kept_without_text():
     (found,) = parse("cell:9:3: error: wrong\n", "int x")
     assert found.where == Location(9, 3, "", 1, "cell")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "name", "near"),
+    [
+        ("BPF_HAHS(counts, u32, u64);", 1, "BPF_HAHS", "BPF_HASH"),
+        ("BPF_HASH(counts,\n  u32);\nBPF_PERF_OUPUT(\n  events);", 4, "BPF_PERF_OUPUT", "BPF_PERF_OUTPUT"),
+        ("int BPF_PORG(on_read, struct file *file)\n{\n}", 1, "BPF_PORG", "BPF_PROG"),
+        ('struct {\n} rb SCE(".maps");', 2, "SCE", "SEC"),
+    ],
+)
+def test_a_macro_that_nothing_defines_is_named_with_the_one_it_resembles(text, line, name, near):
+    error = misspelt(parse(f"cell:{line}:1: error: wrong\n", text), Cell(text))
+    assert (error.what, error.hint) == (f"{name} is unknown", f"did you mean {near}?")
+    assert under_caret(error.where) == name
+    assert error.details == (f"cell, line {line}: wrong",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#define BPF_HAHS(x) int x\nBPF_HAHS(counts);",  # the cell's own
+        "#define A \\\nBPF_HAHS(counts)\nA",
+        "int f(void)\n{ return BPF_HAHS(1); }",  # not outside of a function
+        'char s[] =\n"BPF_HAHS(counts)";',
+        "/* wrong:\nBPF_HAHS(counts) */ int x;",
+        "int x;\nWHATEVER(1)",  # resembles nothing
+        "int x;\nBPF_HASH(1)",
+    ],
+)
+def test_other_words_in_capitals_are_left_to_clang(text):
+    assert misspelt(parse("cell:2:1: error: wrong\n", text), Cell(text)) is None
+
+
+def test_a_macro_that_clang_did_not_stumble_over_is_defined_in_a_header():
+    text = "BPF_HAHS(counts, u32, u64);\nint x = y;"
+    assert misspelt(parse("cell:2:9: error: use of undeclared identifier 'y'\n", text), Cell(text)) is None
+    assert misspelt(parse("cell:1:1: error: wrong\n", text), Cell(text), known=["BPF_HAHS"]) is None
+
+
+def test_a_field_that_a_tracepoint_has_not_is_answered_with_its_format():
+    message = "no member named 'fildes' in 'struct tracepoint__syscalls__sys_enter_openat'"
+    error = summarise(parse(f"cell:1:1: error: {message}\n", "x"))
+    assert error.hint == "%bpf format syscalls:sys_enter_openat lists its fields"
+
+
+def test_a_cell_of_bcc_s_dialect_is_not_told_that_it_is_one():
+    found = parse("cell:1:1: error: expected ')'\n", "counts.increment(k;")
+    assert "--engine bcc" in summarise(found).hint
+    assert summarise(found, bcc=True).hint == "a ')' is missing, or one too many stands before"
+
+
+ASSEMBLY = "error: <inline asm>:1:2: invalid register/token name\n\tnosuch instr\n\t^\n".expandtabs()
+
+
+def test_assembly_without_a_place_is_found_by_its_text_where_the_cell_has_it_once():
+    text = 'int f(void *c) {\n  asm volatile("nosuch instr");\n  return 0;\n}'
+    (found,) = parse(ASSEMBLY, text)
+    assert found.message == "invalid register/token name, in the assembly 'nosuch instr'"
+    assert (found.where.line, found.where.column, found.where.length) == (2, 17, len("nosuch instr"))
+    for other in (text + " // nosuch instr", text.replace("nosuch", "%0")):
+        (found,) = parse(ASSEMBLY, other)
+        assert (found.where, found.message) == (None, "invalid register/token name, in the assembly 'nosuch instr'")
 
 
 def test_no_message_at_all_is_an_error_that_says_so():

@@ -60,7 +60,7 @@ class Page(HTMLParser):
 class Holding:
     """What a twin needs of a session: names, stages, warnings and streams."""
 
-    engine, state, name = "libbpf", "attached", "opens"
+    engine, state, name, _cell = "libbpf", "attached", "opens", None
 
     def __init__(self, **streams):
         self.streams, self.warnings, self._began = streams, (), time.time()

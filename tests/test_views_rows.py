@@ -191,7 +191,7 @@ def test_a_stream_that_is_not_there_is_a_sentence(replayed):
 
 
 def test_records_that_fit_no_struct_are_a_sentence():
-    session, _ = holding(*points((1, 2)), structs=("event",), wanted="event")
+    session, _ = holding(*shapes("square"), structs=("point",), wanted="point")
     rows = newest(session, Look())
     assert (rows.cells, rows.held) == ((), 1)
     assert "bytes" in rows.problem

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from .. import compile as compiler
 from ..cell import Cell
 from ..compile import clang, vmlinux
 from ..errors import CompileError, Diagnostic
-from . import library, lowering, maps, messages, modules, rewriter
+from . import library, lowering, maps, messages, modules, rewriter, tree
 from .kernel_headers import KernelHeaders
 from .rewriter import RewriteError
 from .translate import Translation, translate
@@ -26,6 +27,8 @@ _KEPT_OBJECTS = 500
 # The instructions that BCC's own compiler gives out: programs were written against the verifier with these. No columns,
 # since BCC moves them. No warnings about what BCC itself writes, nor those that it does not give either.
 _CPU = "v1"
+# Words of an error that a header without its text can cause.
+_MISSING = re.compile(r"incomplete|undeclared|unknown type|no member|implicit declaration|expected")
 _FLAGS = (
     "-gno-column-info",
     *(
@@ -111,14 +114,10 @@ def build(
     stored = folder / f"bcc-{_key(cell, wanted, headers, keep_types)}"
     with contextlib.suppress(FileNotFoundError):  # never stored, or just trimmed away by another process
         return _read(stored, cell)
-    local = compiler.local_folders(cell)
-    try:
-        made = _rewrite(cell, headers, local)
-    except RewriteError as error:
-        raise messages.explained(error, cell) from error.__cause__
+    made = _rewritten(cell, headers)
     module = made.tree.module if made.tree else ""
     translation = translate(cell, made, clang.CELL, wanted=wanted, keep=keep_types)
-    data, said = _compile(cell, translation, made, headers, local)
+    data, said = _compile(cell, translation, made, headers)
     facts = {
         "headers": str(headers or f"{made.headers} headers"),
         "module": (module, modules.digest(module)) if module else None,
@@ -129,19 +128,28 @@ def build(
         "said": said,
         "noted": messages.placed(made.log, made.text, cell),
     }
-    cache.write(stored.with_suffix(".json"), json.dumps(facts).encode())
-    cache.write(stored.with_suffix(".o"), data)
-    cache.trim(folder, 2 * _KEPT_OBJECTS)
+    if compiler.are_known(cell, compiler.local_headers(cell)):
+        cache.write(stored.with_suffix(".json"), json.dumps(facts).encode())
+        cache.write(stored.with_suffix(".o"), data)
+        cache.trim(folder, 2 * _KEPT_OBJECTS)
     return _built(data, facts, cell, cached=False)
 
 
-def _rewrite(cell: Cell, headers: KernelHeaders | None, local: list[Path]) -> rewriter.Rewritten:
+def _rewritten(cell: Cell, headers: KernelHeaders | None) -> rewriter.Rewritten:
+    try:
+        return _rewrite(cell, headers)
+    except RewriteError as error:
+        raise _missed(messages.explained(error, cell), cell, headers) from error.__cause__
+
+
+def _rewrite(cell: Cell, headers: KernelHeaders | None) -> rewriter.Rewritten:
+    local = compiler.local_folders(cell)
     if headers is None:
         return rewriter.rewrite(cell.source, cell.cflags, local=local)
     with tempfile.TemporaryDirectory(prefix="ebpflab-bcc-") as folder:
-        tree = headers.tree(Path(folder))
-        made = rewriter.rewrite(cell.source, [*cell.cflags, *tree.flags], local=local, headers=tree.root)
-        return replace(made, tree=tree)
+        given = headers.tree(Path(folder))
+        made = rewriter.rewrite(cell.source, [*cell.cflags, *given.flags], local=local, headers=given.root)
+        return replace(made, tree=given)
 
 
 def _key(cell: Cell, wanted: Mapping[str, str], headers: KernelHeaders | None, keep_types: bool) -> str:
@@ -191,25 +199,35 @@ def _built(data: bytes, facts: Mapping[str, Any], cell: Cell, *, cached: bool) -
 
 
 def _compile(
-    cell: Cell, translation: Translation, made: rewriter.Rewritten, headers: KernelHeaders | None, local: list[Path]
+    cell: Cell, translation: Translation, made: rewriter.Rewritten, headers: KernelHeaders | None
 ) -> tuple[bytes, str]:
     flags = [
         *_FLAGS,
         *cell.cflags,
         compiler.counters_flag(),
-        f"-I{_stand_ins(made)}",
-        *(f"-I{folder}" for folder in local),
+        *(f"-I{folder}" for folder in compiler.local_folders(cell)),
     ]
-    libbpf = f"-isystem{toolchain.find_libbpf_headers()}"
+    libbpf, files = f"-isystem{toolchain.find_libbpf_headers()}", _stand_ins(made)
     try:
         if headers is None:
-            return clang.run(translation.text, [f"-mcpu={_CPU}", *flags, libbpf], cell)
+            return clang.run(translation.text, [f"-mcpu={_CPU}", *flags, libbpf], cell, files=files)
         # The kernel's come first: libbpf's stand beside those of the C library.
         flags += ["-D__KERNEL__", '-DKBUILD_MODNAME="ebpflab"', *(f"-isystem{each}" for each in headers.folders)]
-        return lowering.run(translation.text, [*flags, libbpf], _CPU, cell)
+        return lowering.run(translation.text, [*flags, libbpf], _CPU, cell, files)
     except CompileError as error:
         shown = messages.without_columns(error.diagnostics, translation.changed)
-        raise _with(error, shown) from None
+        raise _missed(_with(error, shown), cell, headers) from None
+
+
+def _missed(error: CompileError, cell: Cell, headers: KernelHeaders | None) -> CompileError:
+    # The user's own header may be what is missing, where its name could be one of the kernel's.
+    taken = tree.taken_for_kernel(cell, compiler.local_folders(cell)) if headers is None else ()
+    if taken and any(_MISSING.search(d.message) for d in error.diagnostics):
+        places = " or ".join(dict.fromkeys(map(str, compiler.local_folders(cell))))
+        each = "was taken for a header" if len(taken) == 1 else "each was taken for a header"
+        said = f"no {' and no '.join(taken)} in {places}: {each} of the kernel, which are empty here"
+        error.hint = f"{error.hint}; {said}" if error.hint else said
+    return error
 
 
 def _with(error: CompileError, shown: tuple[Diagnostic, ...]) -> CompileError:
@@ -220,18 +238,9 @@ def _with(error: CompileError, shown: tuple[Diagnostic, ...]) -> CompileError:
     return error
 
 
-def _stand_ins(made: rewriter.Rewritten) -> Path:
-    # Empty files for headers of the kernel, where none are given, and BCC's own.
+def _stand_ins(made: rewriter.Rewritten) -> dict[str, bytes]:
+    # Empty files for headers of the kernel, where none are given, and BCC's own. They come before the cell's folders,
+    # as what lies there under a kernel's name is another kernel's; so they are those of this one compile.
     empty = made.tree.empty if made.tree else ()
-    folder = cache.directory("bcc", "include" if empty else "own")
     names = (*empty, "linux/errno.h") if empty else ()
-    for name in names:
-        _put(folder / os.path.normpath(f"/{name}")[1:], b"")
-    _put(folder / "bcc" / "proto.h", library.header("proto.h").encode())
-    return folder
-
-
-def _put(path: Path, data: bytes) -> None:
-    if not path.is_file() or path.stat().st_size != len(data):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        cache.write(path, data)
+    return {**{tree.inside(name): b"" for name in names}, "bcc/proto.h": library.header("proto.h").encode()}

@@ -13,6 +13,7 @@ from ..inspectors.facilities import facility
 from ..inspectors.tracefs import tracefs_root
 from ..program_types import PROGRAM_TYPES, is_pattern, parse_section, parse_target, pattern
 from ..similar import did_you_mean, nearest
+from .signature import Signature
 
 # BCC's names and libbpf's sections; bcc: src/python/bcc/__init__.py, _trace_autoload().
 _PREFIXES = {
@@ -28,7 +29,7 @@ _PREFIXES = {
     "syscall__": "ksyscall",
 }
 # The kind of a function that has no such name, by the first argument. A struct of the program's own stands for that of
-# a tracepoint.
+# a tracepoint, as those do that the kernel has for tracepoints.
 _CONTEXTS = {
     "struct pt_regs": "kprobe",
     "void": "kprobe",
@@ -46,6 +47,8 @@ _CONTEXTS = {
 }
 # Contexts of several kinds that the kernel has to tell apart when it loads the program.
 _UNDECIDED = ("struct bpf_sock_addr", "struct bpf_sockopt")
+_TRACED = re.compile(r"struct (?:trace_event_raw_\w+|syscall_trace_(?:enter|exit))")
+_NUMBERS = re.compile(r"(?:(?:unsigned|signed|char|short|int|long|_*[us]\d+|u?int\d+_t)(?: |$))+")
 # Contexts that are of the kernel's making and look like no other.
 _OWN = frozenset({*_CONTEXTS, *_UNDECIDED}) - {"struct pt_regs", "void"}
 _TC_WORDS = re.compile(r"\b(?:TC_ACT_\w+|bpf_clone_redirect|bpf_redirect|bpf_skb_store_bytes|data_end|tc_classid)\b")
@@ -83,17 +86,16 @@ class Hook:
     waits: bool = False
 
 
-def hook(function: str, context: str, body: str, wanted: str | None = None) -> Hook:
+def hook(function: str, takes: Signature, wanted: str | None = None) -> Hook:
     """Return where a function belongs.
 
     Parameters
     ----------
     function
         Its name, such as ``kprobe__vfs_read``.
-    context
-        The type of what its first argument points to, such as ``struct pt_regs``.
-    body
-        Its text, by which a filter of sockets is told from one of tc.
+    takes
+        The type of what its first argument points to, such as ``struct pt_regs``; and the function's text, by which a
+        filter of sockets is told from one of tc.
     wanted
         What the user asks for: ``KIND:TARGET``, a target alone, or a kind alone, whose target is given later.
 
@@ -104,10 +106,10 @@ def hook(function: str, context: str, body: str, wanted: str | None = None) -> H
     """
     named = next((prefix for prefix in _PREFIXES if function.startswith(prefix)), None)
     if wanted is not None:
-        return _asked(function, context, wanted, Hook(_PREFIXES[named]) if named else _by_context(context, body))
-    found = _named(_PREFIXES[named], function.removeprefix(named)) if named else _by_context(context, body)
+        return _asked(function, takes.context, wanted, Hook(_PREFIXES[named]) if named else _by_context(takes))
+    found = _named(_PREFIXES[named], function.removeprefix(named)) if named else _by_context(takes)
     if not found.section:
-        raise _undecided(function, context)
+        raise _undecided(function, takes.context)
     return found
 
 
@@ -170,18 +172,21 @@ def _tracepoint(name: str) -> str:
     return "/".join((known or pairs or [(name, "")])[0])
 
 
-def _by_context(context: str, body: str) -> Hook:
+def _by_context(takes: Signature) -> Hook:
     # Without a section if the context leaves it open.
+    context = takes.context
     if context.startswith("struct tracepoint__"):  # names one tracepoint
         return Hook(f"tp/{_tracepoint(context.removeprefix('struct tracepoint__'))}")
     if context.startswith("struct bpf_iter__"):
         return Hook(f"iter/{context.removeprefix('struct bpf_iter__')}")
     if context in _UNDECIDED:
         return Hook("", waits=True)
-    if "_bpf_readarg_" in body:
+    if "_bpf_readarg_" in takes.body:
         return Hook("usdt", waits=True)
-    kind = _CONTEXTS.get(context, "tp" if context.startswith("struct ") else "kprobe")
-    return Hook("tc" if kind == "socket" and _TC_WORDS.search(body) else kind, waits=True)
+    kind = _CONTEXTS.get(context, "tp" if takes.own or _TRACED.fullmatch(context) else "")
+    if not kind and _NUMBERS.fullmatch(context):
+        kind = "kprobe"
+    return Hook("tc" if kind == "socket" and _TC_WORDS.search(takes.body) else kind, waits=True)
 
 
 def _asked(function: str, context: str, wanted: str, own: Hook) -> Hook:
@@ -241,6 +246,10 @@ def _fits(function: str, context: str, kind: str) -> None:
 
 def _undecided(function: str, context: str) -> CellError:
     kinds = _sections(context)
+    if not kinds:
+        what = f"nothing says what kind of program {function} is: no kind is given {context}"
+        hint = f"write --attach {function}=KIND:TARGET, or `static inline` before a function that is no program"
+        return CellError(what, hint=hint)
     what = f"nothing says what kind of program {function} is: {context} is given to {len(kinds)} kinds"
     return CellError(what, hint=f"write --attach {function}=KIND:CGROUP, where KIND is one of {', '.join(kinds)}")
 

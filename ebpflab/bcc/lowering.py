@@ -10,12 +10,12 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .. import diagnostics, toolchain
 from ..cell import Cell
-from ..compile import clang
+from ..compile import clang, emptied
 from ..errors import CompileError
 
 _TIMEOUT = 120  # seconds
@@ -31,17 +31,23 @@ _READ = (
 )  # fmt: skip
 
 
-def run(text: str, flags: Sequence[str], cpu: str, cell: Cell) -> tuple[bytes, str]:
+def run(text: str, flags: Sequence[str], cpu: str, cell: Cell, files: Mapping[str, bytes]) -> tuple[bytes, str]:
     # An object for BPF and clang's messages, as compile.clang.run gives them. `cpu` is the version of BPF's
-    # instructions. Raises CompileError.
+    # instructions, and `files` are headers that are found before others. Raises CompileError.
     with tempfile.TemporaryDirectory(prefix="ebpflab-") as folder:
         # Lines of the cell are read by the back end, from a file of its name.
-        (Path(folder) / clang.CELL).write_bytes(cell.source.encode("utf-8", "surrogateescape"))
-        read = ["-target", f"{platform.machine()}-linux-gnu", *_COMMON, *_READ, *flags, "-S", "-emit-llvm", "-x", "c"]
+        for name, data in {**files, clang.CELL: cell.source.encode("utf-8", "surrogateescape")}.items():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / name).write_bytes(data)
+        machine = f"{platform.machine()}-linux-gnu"
+        read = ["-target", machine, *_COMMON, *_READ, "-I.", *flags, "-S", "-emit-llvm", "-x", "c"]
         assembly, said = _clang(read, text.encode("utf-8", "surrogateescape"), folder, cell)
         plain = _PROCESSOR.sub("", assembly.decode("utf-8", "surrogateescape"))
         given = ["-target", "bpf", f"-mcpu={cpu}", *_COMMON, "-Wno-override-module", "-c", "-x", "ir"]
         data, also = _clang(given, plain.encode("utf-8", "surrogateescape"), folder, cell)
+        if empty := emptied.functions(data):
+            said = _clang([*read, "-Wuninitialized"], text.encode("utf-8", "surrogateescape"), folder, cell)[1]
+            raise emptied.refused(empty[0], clang.parse(said, cell), cell)
     return data, said + also
 
 

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..cell import Cell
 from ..errors import CellError
-from . import slots
+from . import ctext, held, slots
 from .rewriter import Table
 
 _TYPES_HELD = "ebpflab_types_of_"
 _DEFINE = "ebpflab_define_"
+_MAP = "ebpflab_map_"  # the tag of a map that another holds, which may be declared before it
 # In helpers.h: the variable of a table with its initialiser, and the second one of an exported or shared table.
 _VARIABLE = re.compile(r"struct _name##_table_t _name = (\{[^}]*\})")
 _EXPORTED = re.compile(r"struct _name##_table_t __##_name")
@@ -22,8 +23,7 @@ _ANNOTATION = "BPF_ANNOTATE_KV_PAIR"
 
 # BPF_MAP_TYPE_*, include/uapi/linux/bpf.h
 BUFFERS = (4, 27)  # perf, ring
-_OF_MAPS, _NO_KEY = (12, 13), (22, 23)
-_INNER = r'\bBPF_(?:ARRAY|HASH)_OF_MAPS\s*\(\s*{name}\s*,[^;]*?"(\w+)"|"(?:array|hash)_of_maps\$(\w+)"[^;]*?\b{name}\b'
+_NO_KEY = (22, 23)
 # Tables that outlive their program, or belong to another one.
 _PINNED = re.compile(
     r'\bBPF_(?:TABLE|QUEUESTACK)_PINNED\w*\s*\(|\bBPF_(?:F_)?TABLE\s*\(\s*"\w+:[^"\n]*"|\bBPF_XSKMAP\s*\([^;)"]*"'
@@ -31,6 +31,7 @@ _PINNED = re.compile(
 _EXTERN = re.compile(r'\bBPF_(?:F_)?TABLE\s*\(\s*"extern"')
 _COUNTERS = r'\bBPF_PERF_ARRAY\s*\(\s*{name}\b|\bBPF_(?:F_)?TABLE\w*\s*\(\s*"perf_array"[^;]*,\s*{name}\s*,'
 _FD = re.compile(r"(\(void \*\)\s*)?bpf_pseudo_fd\(1, -(\d+)\)")
+_TYPE_OF = r"(\b(?:typeof|sizeof)\s*\(\s*)({names})(\s*\.\s*(?:key|leaf)\s*\))"
 
 
 def check(cell: Cell) -> None:
@@ -54,7 +55,7 @@ def helpers(text: str) -> str:
     return text + "\n" + quiet
 
 
-def definitions(tables: Sequence[Table], text: str, records: Mapping[str, str]) -> str:
+def definitions(tables: Sequence[Table], text: str) -> str:
     """Return the definitions of the maps, as macros that BCC's macros put behind each table.
 
     Parameters
@@ -62,22 +63,21 @@ def definitions(tables: Sequence[Table], text: str, records: Mapping[str, str]) 
     tables
         The tables, as BCC describes them.
     text
-        The program, which says which map a map of maps holds, and which tables are histograms.
-    records
-        The C type of the records of each ring or perf buffer, where it is known.
+        The program without comments, which says which map a map of maps holds, and which tables are histograms.
     """
-    inner = {table.name: _inner(table, text) for table in tables if table.type in _OF_MAPS}
+    inner = held.names(tables, text)
     histograms = slots.types(tables, text)
     lines = []
     for table in tables:
-        value = records.get(table.name) if table.type in BUFFERS else histograms.get(table.name)
+        value = histograms.get(table.name)
         if re.search(_COUNTERS.format(name=re.escape(table.name)), text):
             value = "struct bpf_perf_event_value"  # what makes it no buffer: see ebpflab/perf_counters.py
         members = [f"__uint(type, {table.type})", *_sizes(table), *_kept(table, value)]
         if table.name in inner:
-            members.append(f"__array(values, typeof({inner[table.name]}))")
+            members.append(f"__array(values, struct {_MAP}{inner[table.name]})")
+        tag = f"{_MAP}{table.name} " if table.name in inner.values() else ""
         body = " ".join(f"{member};" for member in members)
-        lines.append(f'#define {_DEFINE}{table.name} struct {{ {body} }} {table.name} SEC(".maps")\n')
+        lines.append(f'#define {_DEFINE}{table.name} struct {tag}{{ {body} }} {table.name} SEC(".maps")\n')
     return "".join(lines)
 
 
@@ -91,39 +91,10 @@ def _kept(table: Table, value: str | None) -> list[str]:
     if table.type in BUFFERS:
         return [f"__type(value, {value})"] if value else []
     types = f"{_TYPES_HELD}{table.name}"
-    if table.type in _OF_MAPS:
+    if table.type in held.HOLDERS:
         return [f"__type(key, typeof({types}.key))"]
     key = [] if table.type in _NO_KEY else [f"__type(key, typeof({types}.key))"]
     return [*key, f"__type(value, {value or f'typeof({types}.leaf)'})"]
-
-
-def _inner(table: Table, text: str) -> str:
-    found = re.search(_INNER.format(name=re.escape(table.name)), text)
-    if found is None:
-        raise CellError(
-            f"{table.name} is a map of maps, and its declaration does not name the map that it holds",
-            hint=f'write BPF_ARRAY_OF_MAPS({table.name}, "NAME", {table.max_entries}) with the name of a map',
-        )
-    return str(found[1] or found[2])
-
-
-def in_order(tables: Sequence[Table], text: str) -> tuple[Table, ...]:
-    """Return the tables in the order of their numbers, which is that of their declarations.
-
-    BCC makes the maps that others hold before all others, and lists them behind all others.
-    """
-    held = {_inner(table, text) for table in tables if table.type in _OF_MAPS}
-    ordered = [table for table in tables if table.name not in held]
-    for table in (table for table in tables if table.name in held):
-        at = _declared(table.name, text)
-        place = sum(1 for each in ordered if _declared(each.name, text) < at)
-        ordered.insert(place, table)
-    return tuple(ordered)
-
-
-def _declared(name: str, text: str) -> int:
-    found = re.search(rf"\bBPF_\w+\s*\([^;]*?\b{re.escape(name)}\b", text)
-    return found.start() if found else len(text)
 
 
 def addressed(text: str, tables: Sequence[Table]) -> str:
@@ -134,8 +105,8 @@ def addressed(text: str, tables: Sequence[Table]) -> str:
         name = names[int(match[2]) - 1]
         return f"&{name}" if match[1] else f"((u64)&{name})"
 
-    text = _FD.sub(address, text)
+    text = ctext.replaced(_FD, address, text)
     if not names:
         return text
-    of_table = re.compile(rf"(?<![\w.>])({'|'.join(map(re.escape, names))})\.(key|leaf)\b")
-    return of_table.sub(rf"{_TYPES_HELD}\1.\2", text)
+    types = re.compile(_TYPE_OF.format(names="|".join(map(re.escape, names))))
+    return ctext.replaced(types, lambda match: f"{match[1]}{_TYPES_HELD}{match[2]}{match[3]}", text)

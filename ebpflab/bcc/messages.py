@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable
@@ -10,11 +11,12 @@ from dataclasses import replace
 from .. import diagnostics
 from ..cell import Cell
 from ..errors import CompileError, Diagnostic
-from . import lines, wording
+from . import library, lines, macros, wording
 from .rewriter import RewriteError
 
 _FILE = "/virtual/main.c"
 _NAME = "cell"
+_REFUSED = re.compile(r"^could not open bpf map: (\w+), error: (.+)$", re.MULTILINE)
 _PLACE = re.compile(rf"{re.escape(_FILE)}:(\d+)")
 # The code generator puts the place behind the word, and the function's type before what it has to say.
 _GENERATED = re.compile(rf"^error: ({re.escape(_FILE)}:\d+:\d+): in function (\w+) .*?\): ", re.MULTILINE)
@@ -35,20 +37,40 @@ def explained(error: RewriteError, cell: Cell) -> RewriteError:
         said = without_columns(diagnostics.parse(log, cell.source, _NAME), changed)
     found = wording.reworded(said)
     if not any("error" in d.severity for d in found):
-        return error
-    summary = diagnostics.summarise(found)
+        return _unmade(error, cell)
+    typo = diagnostics.misspelt(said, cell, macros.defined_in(library.header("helpers.h")))
+    summary = typo or diagnostics.summarise(found, helpers=_helpers(), bcc=True)
     main = next(d for d in found if "error" in d.severity)
     before = next(d for d in said if "error" in d.severity)
     better = RewriteError(
         summary.what,
         log=error.log,
         where=summary.where,
-        hint=wording.hint(before.message, main, cell.code) or own(summary),
+        hint=summary.hint if typo else wording.hint(before.message, main, cell.code) or own(summary),
         details=summary.details,
         diagnostics=found,
     )
     better.rewritten, better.generated = error.rewritten, error.generated
     return better
+
+
+def _unmade(error: RewriteError, cell: Cell) -> RewriteError:
+    # BCC makes the maps of a cell while it compiles, and a map that the kernel refuses ends that.
+    if match := _REFUSED.search(error.log):
+        declared, hint = wording.unmade(match[1], match[2], cell.code)
+        error.what, error.hint, error.details = f"the kernel refuses the table {match[1]}: {match[2]}", hint, ()
+        if declared:
+            error.where = cell.line_of(declared.start(1), len(declared[1]))
+    return error
+
+
+@functools.cache
+def _helpers() -> dict[str, str]:
+    # The helper functions that BCC's header declares, with their prototypes.
+    found = re.findall(
+        r"^static\s+([\w\s]+\*?)\(\*\s*(bpf_\w+)\)\s*(\([^;=]*\))\s*=", library.header("helpers.h"), re.MULTILINE
+    )
+    return {name: f"{returns}{name}{' '.join(parameters.split())}" for returns, name, parameters in found}
 
 
 def placed(log: str, rewritten: str, cell: Cell) -> str:
@@ -69,8 +91,10 @@ def noted(said: str, cell: Cell) -> tuple[Diagnostic, ...]:
 
 
 def own(error: CompileError) -> str | None:
-    """Return the hint of an error, unless it is to use this dialect."""
-    return None if error.hint and "--engine bcc" in error.hint else error.hint
+    """Return the hint of an error as it is for this dialect; None if it is to use this dialect."""
+    if error.hint and "--engine bcc" in error.hint:
+        return None
+    return error.hint and error.hint.replace("use bpf_printk()", "use bpf_trace_printk()")
 
 
 def _located(log: str, numbers: list[int]) -> str:

@@ -5,6 +5,7 @@ The child lives for one program: it may crash, hang or print what it wants, and 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 from ..cell import Cell
 from ..errors import CompileError, EbpflabError, PrivilegeError, ToolMissingError
 from ..toolchain import install_hint
-from . import library, process, tree
+from . import held, library, process, tree
 from .tree import Tree
 
 _TIMEOUT = 120.0  # seconds; the slowest of BCC's own tools takes 2 on an idle machine
@@ -144,6 +145,19 @@ def _with_tree(program: Cell, cflags: Sequence[str], local: Sequence[Path], *, w
 
 
 def _run(text: str, flags: Sequence[str], source: Path, headers: str) -> Rewritten:
+    asking = held.asking(text)
+    if asking != text:
+        with contextlib.suppress(RewriteError):  # what is wrong with the program is told without the questions
+            return _numbered(_run_as_it_is(asking, flags, source, headers), text)
+    return _numbered(_run_as_it_is(text, flags, source, headers), text)
+
+
+def _numbered(made: Rewritten, program: str) -> Rewritten:
+    text, tables = held.numbered(made.tables, made.text, program)
+    return replace(made, text=text, tables=tables)
+
+
+def _run_as_it_is(text: str, flags: Sequence[str], source: Path, headers: str) -> Rewritten:
     question = {
         "text": text,
         "flags": list(flags),

@@ -8,29 +8,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from . import ctext
 from .rewriter import Table
 
 # The value types of prelude.h. bpf_log2l() gives 1 for 1, and bpf_log2() gives 0 for it.
 LOG2L, LOG2, LINEAR = "bcc_log2_t", "bcc_log2_floor_t", "bcc_linear_t"
 _OF = {"bpf_log2l": LOG2L, "bpf_log2": LOG2}
 _DECLARED = r'\bBPF_HISTOGRAM\s*\(\s*{name}\b|\bBPF_(?:F_)?TABLE\w*\s*\(\s*"histogram"[^;]*,\s*{name}\s*,'
+# What may count in a histogram, and what counts in any table.
 _COUNTED = r"(?<![\w.>]){name}\s*\.\s*(?:increment|atomic_increment|update|insert|lookup\w*)\s*\("
+_INCREMENTED = r"(?<![\w.>]){name}\s*\.\s*(?:increment|atomic_increment)\s*\("
 _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)(\([^)\n]*\))?((?:\\\n|[^\n])*)", re.MULTILINE)
 _FUNCTION = re.compile(r"\b(\w+)\s*\(([^(){};]*)\)\s*\{")
 _WORD = re.compile(r"[A-Za-z_]\w*")
-_BRACKET = re.compile(r"[(){}\[\],;]")
 _DEEPEST = 8  # variables, one given to the next
 _U64 = '"unsigned long long"'
 
 
 def types(tables: Sequence[Table], text: str) -> Mapping[str, str]:
     # The value type of each table that is a histogram. `text`: the program, without comments.
-    program = _Program(text)
+    program = _Program(ctext.plain(text))
     found = {}
     for table in tables:
         name = re.escape(table.name)
-        slots = {program.kind(slot, at) for slot, at in program.calls(_COUNTED.format(name=name))}
         declared = re.search(_DECLARED.format(name=name), text) is not None
+        counting = (_COUNTED if declared else _INCREMENTED).format(name=name)
+        slots = {program.kind(slot, at) for slot, at in program.calls(counting)}
         only = next(iter(slots)) if len(slots) == 1 else LINEAR
         if table.leaf_desc == _U64 and (only != LINEAR or declared):
             found[table.name] = only
@@ -99,24 +102,12 @@ class _Program:
         start = next((at for at, name, _ in self._functions if name == function), None)
         if start is None:
             return None
-        end = self._text.find("\n}", start)
-        found = re.search(r"\breturn\b([^;]*);", self._text[start : end if end >= 0 else len(self._text)])
+        found = re.compile(r"\breturn\b([^;]*);").search(self._text, *ctext.body(self._text, start))
         return found[1] if found else None
 
 
 def _arguments(text: str, start: int) -> list[str]:
-    # The arguments of a call whose bracket was opened just before; or the value that begins there.
-    depth, first = 0, start
-    found: list[str] = []
-    for match in _BRACKET.finditer(text, start):
-        at, mark = match.start(), match[0]
-        if mark in ")]};" and depth == 0:
-            return [*found, text[first:at]]
-        depth += (mark in "([{") - (mark in ")]}")
-        if mark == "," and depth == 0:
-            found.append(text[first:at])
-            first = at + 1
-    return [*found, text[first:]]
+    return [text[first:end] for first, end in ctext.arguments(text, start)]
 
 
 def _last_word(parameter: str) -> str:

@@ -1,65 +1,64 @@
 # The type of the records of a ring or perf buffer: BCC's buffers do not name it, what is sent does.
+#
+# Nobody knows that type better than the compiler. So each call says it: beside what it sends stands a variable that
+# nothing reads, `ebpflab_sent_to_BUFFER`, of a type that points to that of the record; ebpflab/records.py finds it in
+# the BTF of the object. Strings, casts and functions of one name do not mislead it, and headers are no obstacle.
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
-from ..cell import Cell
-from .maps import BUFFERS
+from . import ctext
 from .rewriter import Table
 
-_SENT = re.compile(
-    r"\bbpf_(perf_event_output|ringbuf_output|ringbuf_reserve)\((?:[^;]*?,\s*)?\(void \*\)bpf_pseudo_fd\(1, -(\d+)\)"
-)
-_TYPE = r"(struct\s+\w+|\w+)"
+_CALL = re.compile(r"\bbpf_(perf_event_output|ringbuf_output|ringbuf_reserve)\(")
+_BUFFER = re.compile(r"\(void \*\)\s*bpf_pseudo_fd\(1, -(\d+)\)")
+# Where each function takes the buffer, and the record or, to reserve one, its size: man 7 bpf-helpers.
+_PLACES = {"perf_event_output": (1, 3), "ringbuf_output": (0, 1), "ringbuf_reserve": (0, 1)}
+_SIZE_OF = re.compile(r"\s*sizeof\b\s*(?:(\(.*\))|(\**\w+))\s*", re.DOTALL)
+# A cast hides the type; what it is applied to has it.
+_CAST = re.compile(r"\s*\(\s*(?:const\s+)?(?:void|char|u8)\s*\*\s*\)\s*(&?\s*\w+(?:(?:\.|->)\w+)*)\s*")
+_UNKNOWN = "(void *)0"
 
 
-def types(tables: Sequence[Table], text: str, cell: Cell) -> tuple[dict[str, str], bool]:
-    """Return the C type of the records of each buffer whose records are all of one type, and whether others remain.
+def marked(text: str, tables: Sequence[Table]) -> str:
+    """Return a rewritten program in which each call that sends a record tells the compiler of what type it is.
 
-    A type that the program defines only behind the buffer cannot be named there, unless it has a tag.
+    Parameters
+    ----------
+    text
+        The program, with the numbers of tables in place.
+    tables
+        The tables; the N-th is ``bpf_pseudo_fd(1, -N)``.
+
+    Examples
+    --------
+    >>> marked("int f(void *c) { return 0; }", [])
+    'int f(void *c) { return 0; }'
     """
-    found: dict[str, set[str]] = {}
-    for name, record in _sent(tables, text, cell):
-        found.setdefault(name, set()).add(record)
-    buffers = [table for table in tables if table.type in BUFFERS and table.fields]
-    single = {name: next(iter(records)) for name, records in found.items() if len(records) == 1 and "" not in records}
-    known = {name: record for name, record in single.items() if _nameable(name, record, text)}
-    return known, any(table.name not in known for table in buffers)
+    for at, mark in sorted(_marks(text, tables), reverse=True):
+        start, end = at
+        text = f"{text[:start]} ({mark}, {text[start:end].strip()}){text[end:]}"
+    return text
 
 
-def _sent(tables: Sequence[Table], text: str, cell: Cell) -> Iterator[tuple[str, str]]:
-    own = {*(f"struct {name}" for name in cell.struct_names), *cell.typedef_names}
-    for match in _SENT.finditer(text):
-        end = text.find(";", match.end())
-        rest = text[match.end() : end if end >= 0 else len(text)]
-        record = _record(match[1], rest, text[: match.start()])
-        yield tables[int(match[2]) - 1].name, record if record in own else ""
+def _marks(text: str, tables: Sequence[Table]) -> Iterator[tuple[tuple[int, int], str]]:
+    bare = ctext.plain(text)
+    for match in _CALL.finditer(bare):
+        given = ctext.arguments(bare, match.end())
+        first, second = _PLACES[match[1]]
+        if len(given) <= second or (buffer := _BUFFER.search(bare, *given[first])) is None:
+            continue
+        sent = text[slice(*given[second])]
+        cast = _CAST.fullmatch(sent)
+        record = _reserved(sent) if match[1] == "ringbuf_reserve" else cast[1] if cast else sent
+        yield given[second], f"ebpflab_sends({tables[int(buffer[1]) - 1].name}, {' '.join(record.split())})"
 
 
-def _record(call: str, rest: str, before: str) -> str:
-    # What follows the buffer in a call: ", flags, &data, size)", ", &data, size, flags)" or ", size, flags)".
-    if named := re.search(rf"\bsizeof\s*\(\s*(struct\s+\w+)\s*\)|\bsizeof\s*\(\s*{_TYPE}\s*\)", rest):
-        tag = named[1] or named[2]
-        if tag.startswith("struct") or not (declared := _declared(tag, before)):
-            return " ".join(tag.split())
-        return declared
-    if call == "ringbuf_reserve":
-        return ""
-    data = re.search(r",\s*&?\s*(\w+)\s*," if call == "ringbuf_output" else r",\s*&?\s*(\w+)\s*,[^,]*$", rest)
-    return _declared(data[1], before) if data else ""
-
-
-def _declared(name: str, before: str) -> str:
-    # The type of a variable, where it was declared last.
-    declared = re.findall(rf"\b{_TYPE}\s+\*?\s*{re.escape(name)}\s*(?=[=;,)\[])", before)
-    return " ".join(declared[-1].split()) if declared and declared[-1] not in ("return", "sizeof", "typeof") else ""
-
-
-def _nameable(name: str, record: str, text: str) -> bool:
-    if record.startswith("struct "):
-        return True
-    at = re.search(rf"\b{re.escape(record)}\s*;", text)
-    buffer = re.search(rf"\bBPF_\w+\s*\(\s*{re.escape(name)}\b", text)
-    return at is not None and buffer is not None and at.start() < buffer.start()
+def _reserved(size: str) -> str:
+    # A pointer to what is as large, from `sizeof(struct data_t)` or `sizeof(*data)`.
+    found = _SIZE_OF.fullmatch(size)
+    if found is None or (found[1] and ctext.closing(ctext.plain(found[1]), 0) < len(found[1]) - 1):
+        return _UNKNOWN  # a number, or a sum
+    return f"(typeof({found[1][1:-1] if found[1] else found[2]}) *)0"

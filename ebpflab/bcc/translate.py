@@ -12,6 +12,7 @@ from ..compile import loss_counters
 from . import library, lines, maps, submitted
 from .hooks import Hook, hook
 from .rewriter import Rewritten
+from .signature import Signatures
 
 _HEADERS = Path(__file__).with_name("headers")
 # How BCC calls the function that reads an argument of a USDT probe: by the program's name and the argument's number.
@@ -57,12 +58,11 @@ def translate(
     CellError
         For what cannot be translated, such as a target without a kind.
     """
-    hooks = _hooks(made, wanted or {})
-    tables = maps.in_order(made.tables, cell.code)
-    records, open_types = submitted.types(tables, made.text, cell)
+    hooks = _hooks(cell, made, wanted or {})
+    tables = made.tables
     numbers = lines.align(cell.source, made.text)
     program = lines.numbered(made.text, numbers, name)
-    program = maps.addressed(program, tables)
+    program = maps.addressed(submitted.marked(program, tables), tables)
     program, read = _USDT.subn(r"ebpflab_usdt_arg(\1, ", program)
     usdt = read > 0 or any(each.section == "usdt" for each in hooks.values())
     program = _SECTION.sub(lambda match: f'SEC("{hooks[match[1]].section}")', program)
@@ -73,9 +73,9 @@ def translate(
             f'#line 1 "kernel"\n#define __BPF_TRACING__\n{before}',
             f'#line 1 "bcc"\n{library.header("bpf_workaround.h")}{maps.helpers(library.header("helpers.h"))}',
             f'#line 1 "prelude"\n{_prelude(usdt)}{after}',
-            f'#line 1 "maps"\n{maps.definitions(tables, cell.code, records)}',
+            f'#line 1 "maps"\n{maps.definitions(tables, cell.code)}',
             f'#line 1 "{name}"\n{program}',
-            f'#line 1 "ebpflab"\n{_kept(cell) if keep or open_types else ""}{_license(made.license)}',
+            f'#line 1 "ebpflab"\n{_kept(cell) if keep else ""}{_license(made.license)}',
         ]
     )
     targets = {function: each.target for function, each in hooks.items() if each.target is not None}
@@ -88,19 +88,9 @@ def _prelude(usdt: bool) -> str:
     return "".join([*parts, *([(_HEADERS / "usdt.h").read_text()] if usdt else [])])
 
 
-def _hooks(made: Rewritten, wanted: Mapping[str, str]) -> dict[str, Hook]:
-    return {
-        function: hook(function, *_signature(function, made.text), wanted.get(function)) for function in made.functions
-    }
-
-
-def _signature(function: str, text: str) -> tuple[str, str]:
-    # The type that the first argument points to, and the text of the function.
-    start = text.find(f'section(".bpf.fn.{function}")')
-    end = text.find("\n}", start)
-    body = text[start : end if end >= 0 else len(text)]
-    found = re.search(rf"\b{function}\s*\(\s*(?:const\s+|volatile\s+)*(struct\s+\w+|\w+)\s*\*", body)
-    return (" ".join(found[1].split()) if found else "void"), body
+def _hooks(cell: Cell, made: Rewritten, wanted: Mapping[str, str]) -> dict[str, Hook]:
+    signatures = Signatures(cell, made.text)
+    return {function: hook(function, signatures.of(function), wanted.get(function)) for function in made.functions}
 
 
 def _kept(cell: Cell) -> str:

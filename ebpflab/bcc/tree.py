@@ -41,11 +41,14 @@ _KERNEL = re.compile(
     r"|(?:std(?:bool|def|int|lib)|string|errno|limits|inttypes)\.h$|sys/types\.h$"
 )
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)[>"]', re.MULTILINE)
+_QUOTED = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
 _MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 _FUNCTION = re.compile(r"\b(\w+)\s*\([^;{}()]*(?:\([^()]*\)[^;{}()]*)*\)\s*\{")
 _TRACEPOINT = re.compile(r"\bTRACEPOINT_PROBE\s*\(\s*(\w+)\s*,\s*(\w+)\s*\)|\btracepoint__(\w+)")
 _FIELD = re.compile(r"^\s*field:([^;]*?)(\w+)(?:\[[^;]*)?;", re.MULTILINE)
 _MODULE = re.compile(r"\bMODULE_K(?:RET)?FUNC_PROBE\s*\(\s*(\w+)|\bk(?:ret)?func__(\w+?)__")
+_TYPED = re.compile(r"\b(\w+)\b(?=[ \t]*[ \t*][ \t*]*\w)")  # a word before another, as a type is before a name
+_STRING = re.compile(r'"(?:\\.|[^"\\\n])*"')
 _MADE = re.compile(r" (?:tracepoint__|bpf_iter__)")  # tags that BCC makes
 _ITERATOR = re.compile(r"\bBPF_ITER\s*\(\s*(\w+)")
 # What BCC's rewriter puts into a program: its own calls, and the integers of tracepoints.
@@ -112,12 +115,35 @@ def write(root: Path, program: Cell, *, local: Sequence[Path] = (), whole: bool 
     include = root / "include"
     empty = sorted({*_ALWAYS, *(name for name in includes if _is_kernel(name, local))})
     for name in empty:
-        _put(include / os.path.normpath(f"/{name}")[1:], "")
+        _put(include / inside(name), "")
     before = used.before(whole)
     _put(include / "linux" / "kconfig.h", before)
     _put(root / "after.h", used.after)
     flags = ("-include", str(root / "after.h"), *(f"-I{folder}" for folder in local))
     return Tree(root, flags, before, used.after, tuple(empty), used.module)
+
+
+def taken_for_kernel(program: Cell, local: Sequence[Path]) -> tuple[str, ...]:
+    """Return what a program includes in quotes and none of its folders has: it gets an empty header of the kernel.
+
+    Examples
+    --------
+    >>> taken_for_kernel(Cell('#include "lib/common.h"'), [Path("/src")])
+    ('lib/common.h',)
+    """
+    quoted = sorted(set(_QUOTED.findall(program.code)))
+    return tuple(name for name in quoted if _is_kernel(name, local) and not _ALWAYS_KERNEL.match(name))
+
+
+def inside(name: str) -> str:
+    """Return the path of an included header below the folder that stands in for the kernel's.
+
+    Examples
+    --------
+    >>> inside("../../fs/mount.h")
+    'fs/mount.h'
+    """
+    return os.path.normpath(f"/{name}").lstrip("/")
 
 
 def _is_kernel(name: str, local: Sequence[Path]) -> bool:
@@ -154,7 +180,11 @@ class _Carried:
         self.words = frozenset(macros.words(text))
         self.macros = macros.defined_in(text)
         self.declared = frozenset(subset.tags(text))
-        self.roots = self.words | subset.tags(text, pointers=False)
+        whole = subset.tags(text, pointers=False)
+        self.roots = self.words | whole
+        # What of the kernel's these headers name, besides words that only read alike: a parameter, a member.
+        used = {*_TYPED.findall(_STRING.sub('""', text)), *(word for word in self.words if word[:4].lower() == "bpf_")}
+        self.kept = (used & subset.known(self.words)) | {tag.partition(" ")[2] for tag in whole}
 
 
 class _Used:
@@ -165,7 +195,7 @@ class _Used:
         fixed = self._carried.words
         self._words = macros.words(self._text)
         # A name that BCC's headers go on using has to stay the kernel's.
-        self.defined = Cell(self._text).defined - fixed
+        self.defined = Cell(self._text).defined - self._carried.kept
         self.module = self._module_of_types()
         own = {*self.defined, *_FUNCTION.findall(self._text), *({*_MACRO.findall(self._text)} - fixed)}
         functions = macros.functions(self._words, own)

@@ -20,6 +20,11 @@ _GENERAL = re.compile(r"^(?:unknown type|type specifier missing)")
 _CALL = re.compile(r"\b(\w+)\s*\.\s*(\w+)\s*\(")
 _MACRO = re.compile(r"^\s*(BPF_\w+)\s*\(")
 _METHOD = re.compile(r"\(\s*\*\s*(\w+)\s*\)\s*\(")
+_HEAD = re.compile(r"^(?:[\w*]+\s+)*?(\w+)\s*\([^;{}]*\)\s*\{", re.MULTILINE)
+_ELEMENT = re.compile(r".*?\b(?P<table>\w+)\s*\[(?P<key>[^][]+)\]\s*(?P<does>\+\+|\+=[^;]*|=(?!=))?")
+_BY_VALUE = re.compile(
+    r"\b(\w+)\s*\.\s*(lookup|delete|update|insert|lookup_or_try_init|lookup_or_init|push|pop|peek)\s*\(\s*(\w+)\s*([,)])"
+)
 _DECLARED = r"\b(BPF_\w+)\s*\([^;]*?\b{name}\b"
 # How methods and declarations are written (bcc: docs/reference_guide.md).
 _USES = {
@@ -79,6 +84,10 @@ def hint(said: str, error: Diagnostic, code: str) -> str | None:
         return _method(match[1], match[2], match[3], code)
     if "declared twice" in error.message:
         return "give one of them another name: a table is known to all functions of the cell"
+    if "use of undeclared identifier 'ctx'" in said and (args := _context(error, code)):
+        return args
+    if "subscripted value is not an array" in said and (method := _element(error, code)):
+        return method
     if "cannot call non-static helper function" in said:
         return "write static inline before it: a function that is not static is a program, with a hook of its own"
     if match := re.search(r"'([^']+)' file not found", said):
@@ -97,6 +106,61 @@ def hint(said: str, error: Diagnostic, code: str) -> str | None:
         where = f", as {declared[1]} in line {code.count(chr(10), 0, declared.start()) + 1} says" if declared else ""
         return f"{call[1]}.{call[2]}() takes {match[2]} there{where}"
     return None
+
+
+def _element(error: Diagnostic, code: str) -> str | None:
+    # A table is used as an array: the method that stands for what is done with its element.
+    match = _ELEMENT.match(error.where.text) if error.where else None
+    if match is None or not re.search(_DECLARED.format(name=re.escape(match["table"])), code):
+        return None
+    table, key, does = match["table"], match["key"].strip(), match["does"] or ""
+    if does == "++" or does.startswith("+="):
+        by = "" if does == "++" or does[2:].strip() == "1" else f", {does[2:].strip()}"
+        return f"a table is no array: {table}.increment({key}{by})"
+    if does.startswith("="):
+        return f"a table is no array: {table}.update(&{key}, &value)"
+    return f"a table is no array: {table}.lookup(&{key}) gives the address of the value, or NULL"
+
+
+def _context(error: Diagnostic, code: str) -> str | None:
+    # TRACEPOINT_PROBE calls the context args, and every other function as its parameter says.
+    if error.where is None:
+        return None
+    before = [m for m in _HEAD.finditer(code) if code.count("\n", 0, m.start()) < error.where.line]
+    if not before or before[-1][1] != "TRACEPOINT_PROBE":
+        return None
+    member = re.search(r"\bctx\s*->\s*(\w+)", error.where.text)
+    return f"BCC calls it args: args->{member[1]}" if member else "BCC calls it args"
+
+
+def address_of_key(text: str) -> str | None:
+    """Return how a method has to be called, of a line that gives it a value where it takes an address.
+
+    Examples
+    --------
+    >>> address_of_key("u64 *v = counts.lookup(k);")
+    'counts.lookup() takes an address: counts.lookup(&k)'
+    """
+    match = _BY_VALUE.search(text)
+    if match is None:
+        return None
+    call = f"{match[1]}.{match[2]}"
+    return f"{call}() takes an address: {call}(&{match[3]}{', ...' if match[4] == ',' else ''})"
+
+
+def unmade(table: str, reason: str, code: str) -> tuple[re.Match[str] | None, str | None]:
+    """Return where a table is declared that the kernel refuses, and what to do about it."""
+    declared = re.search(_DECLARED.format(name=re.escape(table)), code)
+    if declared is None:
+        return None, None
+    if declared[1] == "BPF_RINGBUF_OUTPUT":
+        pages = re.match(r"\s*,\s*(\d+)\s*\)", code[declared.end() :])
+        size = f": {1 << max(int(pages[1]) - 1, 0).bit_length()}" if pages else ""
+        return declared, f"the second number is a count of pages, and has to be a power of two{size}"
+    if "memory" in reason or "too long" in reason or "too big" in reason:
+        return declared, "give it fewer entries, or a smaller key and value"
+    usage = _DECLARATIONS.get(declared[1])
+    return declared, f"it is written {declared[1]}{usage}" if usage else None
 
 
 def worth_telling(d: Diagnostic) -> bool:

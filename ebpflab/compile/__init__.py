@@ -58,6 +58,7 @@ _BASE_WORDS = frozenset(
 )
 # Headers that need no other headers of the system.
 _SELF_SUFFICIENT = re.compile(r"(?:^|/)vmlinux\.h$|^bpf/bpf_\w+\.h$")
+_COMPUTED = re.compile(r'^[ \t]*#[ \t]*(?:include[ \t]*[^ \t<"]|include_next\b|import\b)', re.MULTILINE)
 # Words of an error that a type missing from the subset of vmlinux.h can cause.
 _MISSING = re.compile(r"incomplete|undeclared|unknown type|no member|undefined|not complete|forward declaration")
 
@@ -144,9 +145,10 @@ def compile_cell(
     kind, (data, messages) = (
         ("uapi", clang.run(text, flags, cell)) if uapi else _with_vmlinux(text, flags, cell, headers, btf)
     )
-    cache.write(log, f"{kind}\n{messages}".encode())
-    cache.write(stored, data)
-    cache.trim(folder, 2 * _KEPT_OBJECTS)
+    if are_known(cell, headers):
+        cache.write(log, f"{kind}\n{messages}".encode())
+        cache.write(stored, data)
+        cache.trim(folder, 2 * _KEPT_OBJECTS)
     return Compiled(data, _warnings(messages, cell), kind, cached=False, first=first)
 
 
@@ -266,6 +268,12 @@ def local_headers(cell: Cell) -> list[str]:
             inner = [path.parent, *local_folders(cell)]
             queue.extend((found, inner) for found in re.findall(r'#\s*include\s*[<"]([^>"\n]+)[>"]', texts[-1]))
     return texts
+
+
+def are_known(cell: Cell, headers: Sequence[str]) -> bool:
+    # Whether `headers` (of local_headers) are all that the cell includes of its own. Only clang knows which file
+    # "#include MACRO" names, or the next one of a name: what is made of those must not be kept.
+    return not any(_COMPUTED.search(text) for text in (cell.code, *headers))
 
 
 def _warnings(messages: str, cell: Cell) -> tuple[Diagnostic, ...]:

@@ -57,6 +57,7 @@ class _Clang:
     def compile(self, text: bytes, files: Mapping[str, bytes]) -> Output:
         try:
             for name, data in files.items():
+                (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (self._folder / name).write_bytes(data)
             data, messages = self._process.communicate(text)
             return Output(self._process.returncode, data, messages.decode("utf-8", "replace"))

@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 import ebpflab
 
 from .. import error_page, formatting, options, questions, refusals
-from ..errors import CellError, EbpflabError
+from ..errors import CellError, EbpflabError, ToolMissingError
 from ..recording import fallback
 from ..similar import nearest
 from . import tracer
@@ -50,28 +50,13 @@ class BpfMagics(Magics):
         asked, output = options.parse(line), Output(shell)
         if asked.watch:
             output.prepare()
-        played = fallback.session(asked.name, cell) if asked.name else None
-        if played is not None:
-            shell.user_ns[asked.name], note = played
-            _show_played(played[0], note, output, watch=asked.watch)
-            return
-        session = ebpflab.load(
-            cell,
-            name=asked.name,
-            engine=asked.engine,
-            attach=asked.attach,
-            targets=asked.targets,
-            vars=asked.vars,
-            keep=asked.keep,
-            unsafe=asked.unsafe,
-            events=asked.events,
-            buffers=asked.buffers,
-            headers=asked.headers,
-            cflags=asked.cflags,
-        )
+        session, note = _loaded(asked, cell)
         if asked.name:
             shell.user_ns[asked.name] = session
-        _show(session, asked, output)
+        if note:
+            _show_played(session, note, output, watch=asked.watch)
+        else:
+            _show(session, asked, output)
 
     # One name, two magics: the line magic has to be registered under its own function.
     @no_var_expand
@@ -102,6 +87,34 @@ class BpfMagics(Magics):
     def bpftrace_line(self, line: str) -> None:
         """Run a program of one line by the installed bpftrace: ``%bpftrace [NAME] [--for 10s] -e '...'``."""
         tracer.line(self.shell, line)
+
+
+def _loaded(asked: options.Options, cell: str) -> tuple[ebpflab.Session, str]:
+    # The cell as a session; or its recording, and a sentence that says so.
+    played = fallback.session(asked.name, cell) if asked.name else None
+    if played is not None:
+        return played
+    try:
+        session = ebpflab.load(
+            cell,
+            name=asked.name,
+            engine=asked.engine,
+            attach=asked.attach,
+            targets=asked.targets,
+            vars=asked.vars,
+            keep=asked.keep,
+            unsafe=asked.unsafe,
+            events=asked.events,
+            buffers=asked.buffers,
+            headers=asked.headers,
+            cflags=asked.cflags,
+        )
+    except ToolMissingError as error:
+        played = fallback.session(asked.name, cell, error) if asked.name else None
+        if played is None:
+            raise
+        return played
+    return session, ""
 
 
 def _show(session: ebpflab.Session, asked: options.Options, output: Output) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 import shlex
 import sys
 import time
@@ -14,11 +15,12 @@ from IPython import display
 import ebpflab
 
 from .. import formatting, options
-from ..errors import CellError
+from ..errors import CellError, ToolMissingError
 from ..tracer import recorded, summary
 from ..tracer.trace import Trace
 
 _PROGRESS_SECONDS = 0.25
+_BRIEF = 0.5  # seconds: a program that ends in its BEGIN has ended by then, and its cell shows what it said
 
 
 def parser(prog: str) -> ArgumentParser:
@@ -48,6 +50,10 @@ def _asked(prog: str, line: str) -> Any:
         words = shlex.split(line)
     except ValueError as error:
         raise CellError(f"the line after {prog} cannot be read: {error}", hint="check the quotes") from error
+    if "-l" in words or "--list" in words:
+        wanted = re.findall(r"\w+", words[-1])
+        hint = f"%bpf hooks {wanted[-1] if wanted and words[-1][:1] != '-' else 'WORD'} looks for them"
+        raise CellError(f"{prog} does not list hooks", hint=hint)
     asked = parser(prog).parse_args(words)
     if asked.name is not None and (not asked.name.isidentifier() or keyword.iskeyword(asked.name)):
         hint = f"use a Python identifier, such as {prog} reads"
@@ -56,16 +62,24 @@ def _asked(prog: str, line: str) -> Any:
 
 
 def _run(shell: Any, name: str | None, text: str, seconds: float | None) -> None:
-    output, note = _Output(shell), ""
-    if name and (played := recorded.instead(name, text)) is not None:
+    output = _Output(shell)
+    played = recorded.instead(name, text) if name else None
+    try:
+        trace, note = played or (ebpflab.bpftrace(text, name=name), "")
+    except ToolMissingError as error:
+        played = recorded.instead(name, text, error) if name else None
+        if played is None:
+            raise
         trace, note = played
-    else:
-        trace = ebpflab.bpftrace(text, name=name)
-        if seconds is not None:
-            note = output.follow(trace, seconds)
-            trace.close()
     if name:
         shell.user_ns[name] = trace
+    if trace.state == "recorded":
+        pass
+    elif seconds is not None:
+        note = output.follow(trace, seconds)
+        trace.close()
+    elif "exit" in text:
+        trace.wait(_BRIEF)
     output.show(trace, note)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..rules import Lookup
     from .watch import Watch
 
-_OURS = "ebpflab_"  # maps of the prelude
+_OURS = ("ebpflab_", "__bpf_usdt_")  # maps of the prelude, and of libbpf's usdt.bpf.h
 _CLASSES: dict[str, type[BpfMap]] = {
     "prog_array": ProgArray,
     "stack_trace": StackTraces,

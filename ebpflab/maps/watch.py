@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EbpflabError, MapError
+from ..worker import Worker
 from ._entries import Entries
 
 if TYPE_CHECKING:
@@ -68,23 +69,21 @@ class Watch:
         self._samples: deque[_Sample] = deque(maxlen=keep)
         self._offset = time.time_ns() - time.monotonic_ns()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"ebpflab-watch-{name}", daemon=True)
-        self._thread.start()
+        self._worker = Worker(self._run, f"ebpflab-watch-{name}")
 
     @property
     def running(self) -> bool:
         """Whether more readings are to come."""
-        return self._thread.is_alive()
+        return self._worker.running
 
     def stop(self) -> None:
         """End it; what was read stays. Harmless when repeated."""
         self._stop.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+        self._worker.wait()
 
     def wait(self, timeout: float | None = None) -> Watch:
         """Wait until it has ended (``for_``, or the session), at most `timeout` seconds; returns itself."""
-        self._thread.join(timeout)
+        self._worker.wait(timeout)
         return self
 
     def __len__(self) -> int:

@@ -62,8 +62,10 @@ def note() -> str:
     return f"This notebook replays recordings: {reason}."
 
 
-def session(name: str, source: str) -> tuple[Session, str] | None:
+def session(name: str, source: str, missing: ToolMissingError | None = None) -> tuple[Session, str] | None:
     """Replay the recording of a cell where the kernel cannot be used; None where it can, or there is none.
+
+    Where only a tool is missing, the cell must be the recorded one: who writes their own wants to hear of the tool.
 
     Parameters
     ----------
@@ -71,6 +73,8 @@ def session(name: str, source: str) -> tuple[Session, str] | None:
         The name after ``%%bpf``.
     source
         The cell's C text.
+    missing
+        What the cell was refused for, where that is a tool.
 
     Returns
     -------
@@ -82,14 +86,14 @@ def session(name: str, source: str) -> tuple[Session, str] | None:
     VerifierError, CompileError
         The recorded one, where the cell is there to show it.
     """
-    reason = why_not()
+    reason = why_not() if missing is None else lacking(missing)
     if reason is None:
         return None
     refusal = _chosen(_paths(name, ".json"), lambda path: str(_plain(path).get("source")), source)
     if refusal is not None and refusal.same:
         raise _error(_plain(refusal.path), name, reason)
     found = _chosen(_paths(name, ".parquet"), _source, source)
-    if found is None:
+    if found is None or not (found.same or missing is None):
         return None
     from .replay import replay
 
@@ -97,6 +101,18 @@ def session(name: str, source: str) -> tuple[Session, str] | None:
     played._statistics = _verification(found.path.with_name("verification.json"), name)
     changed = "" if found.same else " The cell was changed since; the recording is of its old text."
     return played, f"A recording, since {_brief(reason)}.{changed}"
+
+
+def lacking(missing: ToolMissingError) -> str:
+    """Return what to say of a tool that is missing: that it is, and what installs it.
+
+    Examples
+    --------
+    >>> lacking(error)
+    'bpftrace was not found: apt-get install bpftrace'
+    """
+    what = missing.what.partition(";")[0]
+    return f"{what}: {missing.hint}" if missing.hint else what
 
 
 def shown(line: str, call: Callable[[], Any]) -> Any:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..worker import Worker
+
 _CHILD = Path(__file__).with_name("child.py")
 # bpftrace says "attached_probes" before it has attached (until 0.24); this makes it say when it has. It is what its own
 # tests wait for; src/bpftrace.cpp, standard error until 0.22, standard output since.
@@ -24,9 +26,11 @@ _NUDGE = 0.15
 
 
 class Process:
-    # Starts at once. `received` gets every line of output and its time, UTC nanoseconds, in the reading thread.
-    def __init__(self, path: Path, text: str, label: str, received: Callable[[int, bytes], None]) -> None:
-        self._received = received
+    # In the reading thread `received` gets every line of output and its time, UTC nanoseconds; `over` is called last.
+    def __init__(
+        self, path: Path, text: str, label: str, received: Callable[[int, bytes], None], over: Callable[[], None]
+    ) -> None:
+        self._label, self._received, self._over = label, received, over
         self._command = [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), str(path)]
         self._command += ["-f", "json", "-B", "line", "-"]
         self._text = text.encode("utf-8", "surrogateescape")
@@ -36,8 +40,10 @@ class Process:
         self._started = threading.Event()
         self._attached = threading.Event()
         self.attached_at = 0.0  # time.perf_counter()
-        self._thread = threading.Thread(target=self._run, name=f"ebpflab-bpftrace-{label}", daemon=True)
-        self._thread.start()
+        self._worker: Worker | None = None
+
+    def start(self) -> None:
+        self._worker = Worker(self._run, f"ebpflab-bpftrace-{self._label}")
         self._started.wait()
         if self._failure is not None:
             raise self._failure
@@ -52,7 +58,7 @@ class Process:
 
     @property
     def ended(self) -> bool:
-        return not self._thread.is_alive()
+        return self._worker is None or not self._worker.running
 
     @property
     def status(self) -> int | None:
@@ -71,8 +77,7 @@ class Process:
         return self.attached or self.ended
 
     def wait(self, timeout: float | None) -> bool:
-        self._thread.join(timeout)
-        return self.ended
+        return self._worker is None or self._worker.wait(timeout)
 
     def send(self, number: int) -> None:
         if self._child is not None and not self.ended:
@@ -81,6 +86,8 @@ class Process:
 
     def stop(self, patience: float) -> bool:
         # Let it print its maps and end; whether it did so by itself.
+        if self._worker is not None:
+            self._started.wait()  # an interrupt may come before there is somebody to tell
         if not self.attached:
             patience = 0.0
         self.send(signal.SIGINT)
@@ -121,6 +128,7 @@ class Process:
         finally:
             complaints.join()
             child.wait()
+            self._over()
 
     def _feed(self, child: subprocess.Popen[bytes]) -> None:
         assert child.stdin is not None

@@ -13,7 +13,7 @@ import os
 import platform
 from pathlib import Path
 
-from ..errors import EbpflabError
+from ..errors import EbpflabError, ToolMissingError
 from ..recording import fallback
 from .programs import Program
 from .trace import Trace
@@ -76,14 +76,19 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Trace:
     return trace
 
 
-def instead(name: str, source: str) -> tuple[Trace, str] | None:
-    """Return the recording of a cell where the kernel cannot be used, and a sentence that says so; else None."""
-    reason = fallback.why_not()
+def instead(name: str, source: str, missing: ToolMissingError | None = None) -> tuple[Trace, str] | None:
+    """Return the recording of a cell where the kernel cannot be used, and a sentence that says so; else None.
+
+    Where only bpftrace is missing, the cell must be the recorded one.
+    """
+    reason = fallback.why_not() if missing is None else fallback.lacking(missing)
     if reason is None:
         return None
     found = [load(path, name) for path in fallback._paths(name, SUFFIX)]
     if not found:
         return None
     same = [trace for trace in found if trace.source.strip() == source.strip()]
+    if missing is not None and not same:
+        return None
     changed = "" if same else " The cell was changed since; the recording is of its old text."
     return (same or found)[0], f"A recording, since {reason.partition(' (')[0]}.{changed}"

@@ -35,6 +35,12 @@ _NOT_ATTACHED = re.compile(r"(?:Error attaching probe|Unable to attach probe|Cou
                            r"Failed to attach probe|Probe does not exist):? '?([^'\s]+)'?", re.IGNORECASE)  # fmt: skip
 _NO_FUNCTION = re.compile(r"Unknown function:? '?(\w+)")
 _NO_FIELD = re.compile(r"'(?:const )?(?:struct )?(\w+)[^']*' does not contain a field named '(\w+)'")
+_INCLUDE = re.compile(r"^[ \t]*#[ \t]*include[ \t]*[<\"](?:linux|asm|net|uapi)/[^\n]*", re.MULTILINE)
+_NO_TYPE = re.compile(r"unknown type name|missing type definitions|incomplete type|file not found", re.IGNORECASE)
+_IN_C = re.compile(
+    r"^[ \t]*(?:SEC\s*\(|BPF_[A-Z_0-9]+\s*\(|TRACEPOINT_PROBE\s*\(|RAW_TRACEPOINT_PROBE\s*\(|"
+    r"(?:static\s+)?int\s+\w+\s*\(|[^\n]*\bSEC\s*\(\s*\")[^\n]*", re.MULTILINE)  # fmt: skip
+_NO_INCLUDE = "leave the #include out: bpftrace knows the kernel's types"
 _EPERM = re.compile(r"Operation not permitted|Permission denied|running as the root user|must be root", re.IGNORECASE)
 _PROBE = re.compile(
     r"(?:^|[\s,}])((?:k|u|t|i|rawt|hardw|softw|usdt|kfunc|kret|uret|fentry|fexit|profile)[\w]*:[^\s{,]+)"
@@ -99,10 +105,13 @@ def refusal(errors: Sequence[str], text: str, status: int | None) -> EbpflabErro
     first, *others = wrong
     details = [_one_line(d) for d in [*others, *(d for d in said if d not in wrong)][:5]]
     whole = "\n".join(d.message for d in said)
+    if match := _IN_C.search(text):
+        where = _place(match[0].strip(), text)
+        return CellError("this is C, and bpftrace has a language of its own", where=where, hint="%%bpf NAME runs C")
     found = _privilege(first, whole, details) or _hook(first, whole, text, details)
     if found := found or _unsafe(first, details) or _support(first, details):
         return found
-    return _compile(first, said, details, len(wrong))
+    return _compile(first, said, details, len(wrong), text)
 
 
 def _privilege(first: Diagnostic, whole: str, details: list[str]) -> EbpflabError | None:
@@ -163,11 +172,14 @@ def _support(first: Diagnostic, details: list[str]) -> EbpflabError | None:
     )
 
 
-def _compile(first: Diagnostic, said: Sequence[Diagnostic], details: list[str], count: int) -> EbpflabError:
+def _compile(first: Diagnostic, said: Sequence[Diagnostic], details: list[str], count: int, text: str) -> EbpflabError:
     if "USAGE" in first.message:
         return CellError("the program is empty", hint='write one, as in BEGIN { printf("hello\\n"); }')
     what = f"{count} error{'s' if count > 1 else ''}: {first.message}"
-    return CompileError(what, diagnostics=said, where=first.where, hint=_hint(first), details=details)
+    where, hint = first.where, _hint(first)
+    if (match := _INCLUDE.search(text)) and any(_NO_TYPE.search(d.message) for d in said):
+        where, hint = where or _place(match[0].strip(), text), _NO_INCLUDE
+    return CompileError(what, diagnostics=said, where=where, hint=hint, details=details)
 
 
 def _hint(first: Diagnostic) -> str | None:

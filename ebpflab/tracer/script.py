@@ -16,7 +16,9 @@ _STEPPED = re.compile(r"\s*(\+\+|--|[-+]=)")
 _OPEN, _CLOSE = "([{", ")]}"
 _NAME = re.compile(r"(?:\$|\bargs(?:->|\.))?([A-Za-z_]\w*)$|.*(?:->|\.)([A-Za-z_]\w*)$", re.DOTALL)
 _WRAPPED = re.compile(r"(?:str|ntop|usym|ksym|kptr|uptr|kaddr|uaddr|strerror|buf)\s*\(\s*([^,()]+)[^()]*\)$", re.DOTALL)
-_CONVERSION = re.compile(r"%(?:%|(?P<flags>[-+ #0]*)(?P<width>\d*)(?:\.\d+)?(?:hh|h|ll|l|j|z|t)?(?P<letter>[a-zA-Z]))")
+CONVERSION = re.compile(
+    r"%(?:%|(?P<flags>[-+ #0]*)(?P<width>\d*)(?:\.\d+)?(?P<size>hh|h|ll|l|j|z|t)?(?P<letter>[a-zA-Z]))"
+)
 # What these give is text, even where it looks like a number.
 _TEXTS = re.compile(r'^(?:comm|func|probe|kstack|ustack|username|"|(?:str|ntop|ksym|usym|kstack|ustack|cgroup_path|'
                     r'strftime|macaddr|buf|strerror|join)\s*\()|comm$')  # fmt: skip
@@ -72,6 +74,29 @@ def lines(text: str) -> list[Line]:
     return found
 
 
+def probes(text: str) -> list[tuple[str, str]]:
+    """Return the probes of a program: what stands before the braces, and what is inside.
+
+    Examples
+    --------
+    >>> probes("BEGIN { @ = 1; } interval:s:1 /@/ { exit(); }")
+    [('BEGIN', ' @ = 1; '), ('interval:s:1 /@/', ' exit(); ')]
+    """
+    text, found = _without_comments(text), []
+    depth, start, head = 0, 0, ""
+    for token in _TOKEN.finditer(text):
+        if token[0] == "{":
+            if depth == 0:
+                head, start = text[start : token.start()].strip(), token.end()
+            depth += 1
+        elif token[0] == "}" and depth > 0:
+            depth -= 1
+            if depth == 0:
+                found.append((head, text[start : token.start()]))
+                start = token.end()
+    return found
+
+
 def arguments(text: str, at: int) -> tuple[tuple[str, ...], int]:
     """Return the expressions between the bracket at a place and its counterpart, and the place behind that."""
     depth, start, found = 0, at + 1, []
@@ -116,7 +141,7 @@ def pattern(format: str) -> tuple[re.Pattern[str], str]:
     (('17', '/etc/hosts'), 'ds')
     """
     parts, letters, at = [], "", 0
-    for match in _CONVERSION.finditer(format):
+    for match in CONVERSION.finditer(format):
         parts.append(re.escape(format[at : match.start()]))
         at = match.end()
         if match["letter"] is None:

@@ -11,7 +11,7 @@ from ..formatting import Head, Note, Part, Steps, Table, frame_table, number
 if TYPE_CHECKING:
     from .trace import Trace
 
-_TONES = {"attached": "ok", "closed": "muted", "recorded": "muted"}
+_TONES = {"attached": "ok", "ended": "muted", "closed": "muted", "recorded": "muted"}
 _ROWS = 5
 _MOST_MAPS = 8
 

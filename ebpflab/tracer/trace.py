@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from .. import registry, toolchain
 from ..errors import CellError, EbpflabError
-from . import messages, programs, refusals
+from . import messages, programs, refusals, widths
 from .lines import Lines
 from .printed import Maps, PrintedMap, is_table
 from .process import Process
@@ -67,8 +67,10 @@ def bpftrace(text: str, *, name: str | None = None, duration: float | None = Non
     trace._start(toolchain.find_bpftrace())
     registry.add(cast("Session", trace))
     if duration is not None:
-        trace.wait(duration)
-        trace.close()
+        try:
+            trace.wait(duration)
+        finally:
+            trace.close()
     return trace
 
 
@@ -102,7 +104,10 @@ class Trace:
         self.streams = {"events": self.events}
         self.maps = Maps(text, self._ask)
         self._complaints: list[str] = []
-        self._links: tuple[int, ...] = ()  # one for each attached probe
+        self._cut: list[str] = []
+        self._closed = False
+        self._probes = 0
+        self._links: tuple[int, ...] = ()  # one for each probe that is attached now
         self._programs: list[programs.Program] = []
         self._began, self._ended = time.time(), 0.0
         self._owner = os.getpid()
@@ -113,13 +118,12 @@ class Trace:
 
     @property
     def state(self) -> str:
-        """``attached``, ``closed`` when bpftrace has ended, by itself or because it was told to, or ``recorded``."""
+        """``attached``, ``ended`` when the program did so by itself, ``closed`` or, of a recording, ``recorded``."""
         if self._process is None:
             return "recorded"
         if not self._process.ended:
             return "attached"
-        self._finish()
-        return "closed"
+        return "closed" if self._closed else "ended"
 
     @property
     def pid(self) -> int:
@@ -150,10 +154,10 @@ class Trace:
 
     @property
     def warnings(self) -> list[str]:
-        """What bpftrace complained of while the program ran: full maps, failed helpers, its own warnings."""
+        """What the program cuts to 32 bits, and what bpftrace complained of: full maps, failed helpers, and more."""
         errors = self._process.errors if self._process else []
         said = [d.message for d in refusals.read(errors, self.source)]
-        return list(dict.fromkeys([*self._complaints, *said]))
+        return list(dict.fromkeys([*self._cut, *self._complaints, *said]))
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the program ends by itself, at most so many seconds; returns whether it has ended."""
@@ -171,7 +175,8 @@ class Trace:
                     self._complaints.append(
                         f"it did not end within {_ENDING:g} s and was killed: its maps are not known"
                     )
-            self._finish()
+            self._closed = True
+            registry.forget(cast("Session", self))
 
     def __enter__(self) -> Trace:
         return self
@@ -196,26 +201,31 @@ class Trace:
     def _start(self, path: Path) -> None:
         # Until it is attached; one that is not leaves nothing behind.
         start = time.perf_counter()
+        process = self._process = Process(path, self.source, self.name, self._take, self._over)
         try:
-            process = self._process = Process(path, self.source, self.name, self._take)
-        except OSError as error:
-            raise EbpflabError(f"{path} cannot be run: {error.strerror}", stage="setup") from error
-        try:
-            in_time = process.wait_attached(_STARTING)
-        except BaseException:
+            self._run(process, path)
+            with contextlib.suppress(EbpflabError):  # who may run bpftrace may not always ask about its programs
+                self._look()
+        except BaseException:  # the stop button is one
             process.stop(0)
             raise
-        if not in_time:
-            process.stop(0)
+        attached_at = process.attached_at or time.perf_counter()
+        if process.attached:
+            self._began = time.time() - (time.perf_counter() - attached_at)
+        self._cut = widths.cut(self.source)
+        detail = f"{self._probes} probe{'s' if self._probes != 1 else ''}"
+        self._stages = (("compile + load + attach", (attached_at - start) * 1000, detail),)
+
+    def _run(self, process: Process, path: Path) -> None:
+        try:
+            process.start()
+        except OSError as error:
+            raise EbpflabError(f"{path} cannot be run: {error.strerror}", stage="setup") from error
+        if not process.wait_attached(_STARTING):
             what = f"bpftrace did not attach its probes within {_STARTING:g} s"
             raise EbpflabError(what, stage="attach", details=process.errors[-3:])
         if not process.attached and process.status != 0:
             raise refusals.refusal([*process.errors, *self.events._texts()], self.source, process.status)
-        count, took = len(self._links), (process.attached_at or time.perf_counter()) - start
-        detail = f"{count} probe{'s' if count != 1 else ''}"
-        self._stages = (("compile + load + attach", took * 1000, detail),)
-        with contextlib.suppress(EbpflabError):  # who may run bpftrace may not always ask about its programs
-            self._look()
 
     def _take(self, at: int, line: bytes) -> None:
         # In the reading thread: what can wait is kept as it came.
@@ -224,7 +234,7 @@ class Trace:
             return
         message = messages.parse(line)
         if message.kind == "attached_probes":
-            self._links = tuple(range(message.data))
+            self._probes, self._links = message.data, tuple(range(message.data))
         elif message.kind == "lost_events":
             self.events._lose(message.data)
         elif message.kind in messages.COMPLAINTS:
@@ -253,8 +263,6 @@ class Trace:
         if self._process is not None and not self._process.ended and (found := programs.held_by(self.pid)):
             self._programs = found
 
-    def _finish(self) -> None:
-        with self._lock:
-            if not self._ended:
-                self._ended = time.time()
-                registry.forget(cast("Session", self))
+    def _over(self) -> None:
+        # In the reading thread, last of all.
+        self._ended, self._links = time.time(), ()

@@ -7,8 +7,9 @@ import re
 import pytest
 
 import ebpflab
-from ebpflab.bcc import library, process
-from ebpflab.errors import CompileError, ToolMissingError
+from ebpflab.bcc import library, lowering, process
+from ebpflab.cell import Cell
+from ebpflab.errors import CellError, CompileError, ToolMissingError, VerifierError
 
 HEAD = """#include <uapi/linux/ptrace.h>
 struct data_t { u32 pid; char comm[16]; };
@@ -57,7 +58,7 @@ MISTAKES = {
     ),
     "a field that a tracepoint has not": (
         traced("    u32 k = args->nofield;"), 6, 19,
-        "no member named 'nofield'", None,
+        "no member named 'nofield'", "%bpf format syscalls:sys_enter_close lists its fields",
     ),
     "a mistake behind two tracepoints": (traced("    u64 k = nonsense;"), 6, 13, "'nonsense'", None),
     "too few arguments of a method": (
@@ -65,7 +66,7 @@ MISTAKES = {
         "events.perf_submit(ctx, &data, sizeof(data))",
     ),
     "too few arguments of a helper": (probe("    bpf_get_current_comm(&one);"), 7, 30, "too few arguments", None),
-    "a function of the C library": (probe('    printf("x");'), 7, 5, "'printf'", "no C library in the kernel"),
+    "a function of the C library": (probe('    printf("x");'), 7, 5, "'printf'", "kernel: use bpf_trace_printk()"),
     "a function that is no program": (
         probe("    pid = helper(3);", "int helper(int x) { return x + 1; }\n"),
         8, 11, "non-static", "write static inline",
@@ -99,6 +100,63 @@ MISTAKES = {
         probe("    char big[600] = {};\n    bpf_probe_read_kernel(big, 600, file);\n    counts.increment(big[pid]);"),
         7, 10,
         "stack limit of 512 bytes", "big[600] (line 7)",
+    ),
+    "a pointer that was never set": (
+        probe("    struct data_t *d;\n    d->pid = 5;\n    events.perf_submit(ctx, d, sizeof(*d));"), 8, 5,
+        "clang left nothing of kprobe__vfs_read: it uses d, which was never set",
+        "declare struct data_t d = {}; and write d.pid for d->pid and &d for d",
+    ),
+    "a pointer that was never set, in a probe of a tracepoint": (
+        "TRACEPOINT_PROBE(syscalls, sys_enter_close) {\n    return 0;\n}\n"
+        "TRACEPOINT_PROBE(syscalls, sys_enter_openat) {\n    int *n;\n    *n = 5;\n    return 0;\n}\n", 6, 6,
+        "clang left nothing of tracepoint__syscalls__sys_enter_openat", "n points nowhere",
+    ),
+    "a table's macro misspelt": (
+        probe("    pid = 2;", "BPF_HAHS(others, u32, u64);\n"), 5, 1, "BPF_HAHS is unknown", "did you mean BPF_HASH?",
+    ),
+    "a buffer's macro misspelt": (
+        probe("    other.perf_submit(ctx, &pid, 4);", "BPF_PERF_OUPUT(other);\n"), 5, 1,
+        "BPF_PERF_OUPUT is unknown", "did you mean BPF_PERF_OUTPUT?",
+    ),
+    "a probe's macro misspelt": (
+        probe("    pid = 2;") + "TRACEPOINT_PROB(syscalls, sys_enter_openat)\n{\n    return args->dfd;\n}\n", 10, 1,
+        "TRACEPOINT_PROB is unknown", "did you mean TRACEPOINT_PROBE?",
+    ),
+    "a mistake in a macro that is known to BCC's header only": (
+        probe("    pid = 2;", 'BPF_TABLE_PUBLIC("hash", u32, u64, other, nonsense);\n'), 5, 43,
+        "nonsense", None,
+    ),
+    "a number of pages that is no power of two": (
+        probe("    ring.ringbuf_output(&pid, 4, 0);", "BPF_RINGBUF_OUTPUT(ring, 7);\n"), 5, 1,
+        "the kernel refuses the table ring: Invalid argument",
+        "the second number is a count of pages, and has to be a power of two: 8",
+    ),
+    "a table without entries": (
+        probe("    pid = 2;", "BPF_HASH(none, u32, u64, 0);\n"), 5, 1,
+        "the kernel refuses the table none: Invalid argument", "it is written BPF_HASH(name, key=u64",
+    ),
+    "a misspelt helper": (
+        probe("    pid = bpf_get_current_pid_tid();"), 7, 11,
+        "bpf_get_current_pid_tid", "did you mean bpf_get_current_pid_tgid",
+    ),
+    "a misspelt helper beside a method": (
+        probe("    pid = bpf_get_current_pid_tid(); counts.increment(pid);"), 7, 11,
+        "bpf_get_current_pid_tid", "did you mean bpf_get_current_pid_tgid",
+    ),
+    "the context of a tracepoint by another name": (
+        traced("    u32 k = ctx->fd;"), 6, 13, "undeclared identifier 'ctx'", "BCC calls it args: args->fd",
+    ),
+    "a table as an array that counts": (
+        probe("    counts[pid] += 1;"), 7, 11, "not an array", "counts.increment(pid)",
+    ),
+    "a table as an array that counts more": (
+        probe("    counts[pid] += 3;"), 7, 11, "not an array", "counts.increment(pid, 3)",
+    ),
+    "a table as an array that is set": (
+        probe("    counts[pid] = one;"), 7, 11, "not an array", "counts.update(&pid, &value)",
+    ),
+    "a table as an array that is read": (
+        probe("    one = counts[pid];"), 7, 17, "not an array", "counts.lookup(&pid)",
     ),
     "too much to print": (
         probe('    bpf_trace_printk("%d %d %d %d", 1, 2, 3, 4);'), 7, None,
@@ -156,3 +214,56 @@ def test_a_key_that_the_table_reads_as_another_type_is_a_warning(load, body, lin
 def test_a_plain_cell_has_no_warnings(load):
     session = load(probe("    counts.increment(pid);\n    one = file->f_inode->i_ino;"), attach=False)
     assert session.warnings == ()
+
+
+def test_a_cell_without_a_function_is_answered_in_bcc_s_words(load):
+    with pytest.raises(CellError) as caught:
+        load("BPF_HASH(counts, u32, u64);")
+    assert "TRACEPOINT_PROBE(syscalls, sys_enter_openat)" in caught.value.hint
+    assert "SEC(" not in str(caught.value)
+
+
+def test_a_key_by_value_that_the_verifier_refuses_is_answered_in_bcc_s_words(load):
+    with pytest.raises(VerifierError) as caught:
+        load(probe("    u64 *v = counts.lookup(pid);\n    if (v) one = *v;"))
+    assert (caught.value.where.line, caught.value.hint) == (
+        7,
+        "counts.lookup() takes an address: counts.lookup(&pid)",
+    )
+
+
+HELLO = """int hello(void *ctx) {
+    bpf_trace_printk("hello\\n");
+    return 0;
+}
+"""
+
+
+def test_a_function_that_nothing_attaches_is_told_below_the_cell(load):
+    shown = repr(load(HELLO))
+    hint = "add --attach hello=kprobe:FUNCTION or --attach hello=tracepoint:CATEGORY:EVENT"
+    assert f"hello: nothing says where to attach it, so it never runs: {hint}" in shown
+    assert "bpf_trace_printk writes to" in shown
+
+
+@pytest.mark.parametrize("options", [{"attach": False}, {"targets": {"hello": "tracepoint:sched:sched_switch"}}])
+def test_nothing_is_told_of_a_function_that_is_attached_or_was_not_to_be(load, options):
+    assert "nothing says where" not in repr(load(HELLO, **options))
+
+
+def test_a_function_that_another_one_calls_through_an_array_is_not_told_of(load):
+    calls = "BPF_PROG_ARRAY(others, 2);\nTRACEPOINT_PROBE(sched, sched_switch) {\n    others.call(args, 0);\n"
+    assert "nothing says where" not in repr(load(f"{calls}    return 0;\n}}\n{HELLO}"))
+
+
+def test_the_kind_of_a_function_that_waits_is_in_the_option_that_is_told(load):
+    shown = repr(load("int pass(struct xdp_md *ctx) {\n    return XDP_PASS;\n}\n", engine="bcc"))
+    assert "add --attach pass=xdp:" in shown
+
+
+def test_a_function_that_clang_leaves_nothing_of_is_told_with_real_headers_too():
+    text = "int on_read(void *ctx)\n{\n\tint *n;\n\t*n = 5;\n\treturn 0;\n}\n"
+    cell = Cell(text)
+    with pytest.raises(CompileError, match="nothing of on_read: it uses n, which was never set") as caught:
+        lowering.run(f'#line 1 "cell"\n{text}', ["-Wno-uninitialized"], "v1", cell, {})
+    assert caught.value.where.line == 4

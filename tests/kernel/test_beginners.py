@@ -4,6 +4,7 @@ import pytest
 
 import ebpflab
 from ebpflab.errors import CellError, CompileError, EbpflabError, HookNotFoundError, VerifierError
+from ebpflab.inspectors.tracefs import tracefs_root
 
 OPEN = 'SEC("tp/syscalls/sys_enter_openat")\nint on_open(void *ctx)\n{\n'
 MAP = (
@@ -73,6 +74,70 @@ MISTAKES = {
     ),
     "an open quote": (OPEN.replace('openat")', "openat)") + "\treturn 0;\n}", CompileError, 1, "closing quote"),
     "Python": ("def on_open(ctx):\n    return 0", CompileError, 1, "a %%bpf cell holds C"),
+    "a pointer that was never set": (
+        "struct event { u32 pid; };\n"
+        + OPEN
+        + "\tstruct event *e;\n\te->pid = 5;\n\treturn bpf_get_current_comm(e, 4);\n}",
+        CompileError,
+        6,
+        "declare struct event e = {}; and write e.pid for e->pid and &e for e",
+    ),
+    "one of two that has nothing left": (
+        OPEN.replace("on_open", "other") + "\treturn 0;\n}\n" + OPEN + "\tint *n;\n\t*n = 5;\n\treturn 0;\n}",
+        CompileError,
+        10,
+        "clang left nothing of on_open: it uses n, which was never set",
+    ),
+    "a pointer that is NULL": (
+        OPEN + "\tint *n = 0;\n\t*n = 5;\n\treturn 0;\n}",
+        CompileError,
+        2,
+        "look for a pointer that is NULL",
+    ),
+    "SEC misspelt": (OPEN.replace("SEC", "SCE") + "\treturn 0;\n}", CompileError, 1, "did you mean SEC?"),
+    "SEC of a map misspelt": (
+        MAP.replace("SEC", "SCE") + OPEN + "\treturn 0;\n}",
+        CompileError,
+        6,
+        "SCE is unknown",
+    ),
+    "BPF_PROG misspelt": (
+        'SEC("fentry/vfs_read")\nint BPF_PORG(on_read, struct file *file)\n{\n\treturn 0;\n}',
+        CompileError,
+        2,
+        "did you mean BPF_PROG?",
+    ),
+    "BCC's probe misspelt": (
+        "TRACEPOINT_PROB(syscalls, sys_enter_openat)\n{\n\treturn args->dfd;\n}",
+        CompileError,
+        1,
+        "did you mean TRACEPOINT_PROBE?",
+    ),
+    "a field that a tracepoint has not": (
+        OPEN.replace("void", "struct tracepoint__syscalls__sys_enter_openat") + "\treturn ctx->fildes;\n}",
+        CompileError,
+        4,
+        "%bpf format syscalls:sys_enter_openat lists its fields",
+    ),
+    "bpftrace's language": (
+        "tracepoint:syscalls:sys_enter_openat { @[comm] = count(); }",
+        CellError,
+        1,
+        "begin the cell with %%bpftrace NAME",
+    ),
+    "bpftrace's language with a filter": (
+        "// reads\nkprobe:vfs_read /pid == 1/ {\n @ = count();\n}",
+        CellError,
+        2,
+        "%%bpftrace",
+    ),
+    "bpftrace's BEGIN": ('BEGIN { printf("x"); }', CellError, 1, "%%bpftrace"),
+    "several of bpftrace's probes": (
+        "kprobe:vfs_read,\nkprobe:vfs_write\n{ @ = count(); }",
+        CellError,
+        1,
+        "%%bpftrace",
+    ),
     "a licence that forbids": (
         'char LICENSE[] SEC("license") = "Proprietary";\n' + OPEN + '\tbpf_printk("x");\n\treturn 0;\n}',
         VerifierError,
@@ -105,3 +170,15 @@ def test_a_function_that_nothing_runs_is_a_warning_of_the_session(load):
     assert warning.message == "on_close() has no SEC(...): nothing runs it"
     assert (warning.where.line, warning.where.text) == (1, "int on_close(void *ctx)")
     assert "nothing runs it" in repr(session)
+
+
+def test_fields_and_labels_that_look_like_bpftrace_s_probes_are_c(load):
+    flags = "struct flags {\n\tu32 usdt:1,\n\titer:2,\n\ttest:3;\n};\n"
+    body = "\tu32 n = bpf_ktime_get_ns();\n\tif (n)\n\t\tgoto profile;\n\tn = 1;\nprofile:\n\treturn n;\n}"
+    assert load(f"{flags}{OPEN}{body}", attach=False).state == "loaded"
+
+
+def test_where_bpf_printk_writes_is_told_below_the_cell(load):
+    session = load(OPEN + '\tbpf_printk("x");\n\treturn 0;\n}', attach=False)
+    assert f"bpf_printk writes to {tracefs_root()}/trace_pipe" in repr(session)
+    assert "trace_pipe" not in repr(load(OPEN + "\treturn 0; /* bpf_printk */\n}", attach=False))

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import cells
+import nbformat
 import objects
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -63,6 +65,37 @@ def is_running(pid):
     )
 
 
+def bpftraces():
+    """The processes of bpftrace that are children of ours, and have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == os.getpid() and state != "Z":
+            found += [int(path.parent.name)] if b"bpftrace" in (path.parent / "cmdline").read_bytes() else []
+    return found
+
+
+@pytest.fixture
+def stop_button():
+    """Interrupt this process when something is done, as the stop button of a notebook does."""
+    threads = []
+
+    def press(when):
+        def act():
+            when()
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        threads.append(threading.Thread(target=act))
+        threads[-1].start()
+
+    yield press
+    for thread in threads:
+        thread.join()
+
+
 def test_it_counts_a_prime_number_of_calls_and_can_be_asked_meanwhile():
     comm = Path("/proc/self/comm").read_text().strip()
     with ebpflab.bpftrace(mine(f"{GETPPID} {{ @[pid, comm] = count(); }}"), name="calls") as t:
@@ -93,6 +126,7 @@ def test_every_line_arrives_as_typed_columns():
 def test_a_map_that_is_printed_each_interval_is_a_time_series():
     with ebpflab.bpftrace("BEGIN { @n = 0; } interval:ms:50 { @n++; print(@n); if (@n == 7) { exit(); } }") as t:
         assert t.wait(20)
+        assert t.state == "ended"
     assert t.state == "closed"
     assert t.maps["@n"].over_time()["value"].tolist() == [1, 2, 3, 4, 5, 6, 7, 7]  # and at its end
 
@@ -169,13 +203,71 @@ def test_when_the_notebooks_kernel_is_killed_bpftrace_and_its_programs_go():
     assert objects.leaked_since(before) == set()
 
 
-def test_one_that_is_killed_is_closed():
+def test_the_stop_button_ends_a_timed_run_and_keeps_what_came(shell, stop_button, capsys):
+    def once_it_has_counted():
+        assert cells.wait_until(lambda: ebpflab.sessions())
+        cells.call_getppid(1009)
+        ebpflab.sessions()[0].events.wait(1009, timeout=10)
+        time.sleep(0.3)  # the cell waits
+
+    stop_button(once_it_has_counted)
+    text = mine(f'{GETPPID} {{ @[pid] = count(); printf("%d\\n", pid); }}')
+    shell.run_cell_magic("bpftrace", "calls --for 60s", text)
+    calls = shell.user_ns["calls"]
+    assert (calls.state, bpftraces(), ebpflab.sessions()) == ("closed", [], [])
+    cells.call_getppid(23)
+    assert calls.maps["@"].df()["count"].tolist() == [1009]
+    assert len(calls.events) == 1009
+    assert "of 60 s; what came is kept" in capsys.readouterr().out
+
+
+def test_an_interrupted_wait_leaves_it_attached_until_it_is_closed(stop_button):
+    with ebpflab.bpftrace(mine(f"{GETPPID} {{ @ = count(); }}")) as t:
+        stop_button(lambda: time.sleep(0.2))
+        with pytest.raises(KeyboardInterrupt):
+            t.wait(20)
+        assert (t.state, t.wait(0.01), is_running(t.pid)) == ("attached", False, True)
+        cells.call_getppid(211)
+    assert (t.state, is_running(t.pid)) == ("closed", False)
+    assert t.maps["@"].df()["count"].tolist() == [211]
+
+
+def test_an_interrupt_while_it_starts_or_runs_for_a_time_leaves_nothing(stop_button):
+    for condition in (bpftraces, ebpflab.sessions):
+        stop_button(lambda condition=condition: cells.wait_until(condition))
+        with pytest.raises(KeyboardInterrupt):
+            ebpflab.bpftrace("tracepoint:syscalls:sys_enter_getppid { @ = count(); }", duration=20)
+        assert (bpftraces(), ebpflab.sessions()) == ([], [])
+
+
+def test_one_that_has_nothing_to_wait_for_is_shown_as_ended(shell, capsys):
+    shell.run_cell_magic("bpftrace", "short", 'BEGIN { printf("hi\\n"); exit(); }')
+    shell.run_cell_magic("bpftrace", "long", "interval:s:17 { @n = count(); }")
+    assert (shell.user_ns["short"].state, shell.user_ns["long"].state) == ("ended", "attached")
+    shown = capsys.readouterr().out
+    assert "short [ended] bpftrace" in shown
+    assert "  hi" in shown
+    shell.run_line_magic("bpf", "stop long")
+    (row,) = (line.split() for line in repr(ebpflab.sessions()).split("\n") if "short" in line)
+    assert row[:5] == ["short", "ended", "bpftrace", "0", "0"]  # programs and links
+    shell.run_line_magic("bpf", "stop short")
+    assert (shell.user_ns["short"].state, ebpflab.sessions()) == ("closed", [])
+
+
+def test_a_timed_run_is_as_long_as_it_was_attached(shell, capsys):
+    shell.run_cell_magic("bpftrace", "timed --for 600ms", "interval:ms:10 { @n = count(); }")
+    timed = shell.user_ns["timed"]
+    assert 0.6 <= timed._ended - timed._began < 0.6 + 0.5  # and the time to end
+    assert "timed [closed] bpftrace, 1 s" in capsys.readouterr().out
+
+
+def test_one_that_is_killed_has_ended():
     t = ebpflab.bpftrace("tracepoint:syscalls:sys_enter_getppid { @ = count(); }", name="killed")
     os.kill(t.pid, signal.SIGKILL)
     assert t.wait(10)
-    assert t.state == "closed"
-    assert ebpflab.sessions() == []
+    assert t.state == "ended"
     t.close()
+    assert (t.state, ebpflab.sessions()) == ("closed", [])
 
 
 def test_a_forked_process_leaves_its_parents_tracer_alone():
@@ -211,6 +303,66 @@ def test_a_mistake_is_underlined_below_the_cell(shell, capsys):
         shell.run_cell_magic("bpftrace", "x --far 3s", "BEGIN { }")
     with pytest.raises(CellError, match="the program is empty"):
         shell.run_cell_magic("bpftrace", "x", "\n")
+    with pytest.raises(CellError) as caught:
+        shell.run_line_magic("bpftrace", "-l 'tracepoint:*open*'")
+    assert caught.value.hint == "%bpf hooks open looks for them"
+
+
+def test_a_header_of_the_kernels_is_pointed_at():
+    with pytest.raises(CompileError) as caught:
+        ebpflab.bpftrace("#include <linux/sched.h>\n#include <net/sock.h>\nBEGIN { exit(); }")
+    assert (caught.value.where.line, caught.value.hint) == (
+        1,
+        "leave the #include out: bpftrace knows the kernel's types",
+    )
+
+
+def test_a_cell_of_c_is_told_from_bpftraces_language():
+    for text in (cells.COUNTER, "BPF_HASH(starts, u32);\nTRACEPOINT_PROBE(syscalls, sys_enter_read) { return 0; }"):
+        with pytest.raises(CellError, match="this is C") as caught:
+            ebpflab.bpftrace(text)
+        assert caught.value.hint == "%%bpf NAME runs C"
+
+
+def test_what_is_cut_to_32_bits_is_said_and_is_cut():
+    text = mine(f'{GETPPID} {{ printf("%d %llu\\n", nsecs, nsecs); exit(); }}')
+    with ebpflab.bpftrace(text) as t:
+        cells.call_getppid(1)
+        assert t.wait(10)
+    ((cut, whole),) = t.events.df()[["nsecs", "nsecs1"]].to_numpy().tolist()
+    assert -(2**31) <= cut < 2**31 < whole
+    assert (whole - cut) % 2**32 < 10**9  # the clock was read twice
+    assert t.warnings == ["nsecs is cut to 32 bits by %d: write %llu"]
+    assert t.warnings[0] in repr(t)
+
+
+def texts_of(notebook):
+    """The cells of a notebook that have a name: name to magic and text."""
+    found = {}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        first, _, rest = cell.source.partition("\n")
+        if first.startswith(("%%bpf ", "%%bpftrace ")):
+            found[first.split()[1]] = (first.split()[0].lstrip("%"), rest)
+    return found
+
+
+def test_where_a_tool_is_missing_the_recorded_cell_is_replayed(shell, monkeypatch, tmp_path, capsys):
+    texts = texts_of(Path(__file__).parents[2] / "notebooks" / "02_three_ways.ipynb")
+    monkeypatch.setenv("EBPFLAB_LIBBCC", str(tmp_path / "libbcc.so"))
+    with monkeypatch.context() as without:
+        without.setattr(os, "environ", {**os.environ, "PATH": str(tmp_path)})
+        shell.run_cell_magic("bpftrace", "in_bpftrace", texts["in_bpftrace"][1])
+        with pytest.raises(ToolMissingError):
+            shell.run_cell_magic("bpftrace", "in_bpftrace", "BEGIN { }")
+    assert "A recording, since bpftrace was not found: " in capsys.readouterr().out
+    shell.run_cell_magic("bpf", "in_bcc", texts["in_bcc"][1])
+    assert "A recording, since EBPFLAB_LIBBCC names " in capsys.readouterr().out
+    for name, state in (("in_bpftrace", "recorded"), ("in_bcc", "replayed")):
+        assert (shell.user_ns[name].state, len(shell.user_ns[name].events.df())) == (state, 5003)
+    with pytest.raises(ToolMissingError):
+        shell.run_cell_magic("bpf", "in_bcc", texts["in_bcc"][1] + "// mine")
+    shell.run_cell_magic("bpf", "in_libbpf", texts["in_libbpf"][1])
+    assert shell.user_ns["in_libbpf"].state == "attached"
 
 
 def test_without_bpftrace_the_command_that_installs_it_is_named(monkeypatch, tmp_path):

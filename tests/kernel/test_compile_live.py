@@ -353,6 +353,18 @@ def test_a_local_header_that_changes_compiles_anew(clang_runs, tmp_path, monkeyp
     assert code_of(one.object) != code_of(two.object)
 
 
+@pytest.mark.parametrize("include", ['#define HEADER "mine.h"\n#include HEADER', '#include_next "mine.h"'])
+def test_a_header_that_only_clang_can_find_is_read_at_every_compile(clang_runs, tmp_path, monkeypatch, include):
+    monkeypatch.chdir(tmp_path)
+    cell = Cell(program("return VALUE;", include))
+    made = []
+    for number in (1, 2):
+        (tmp_path / "mine.h").write_text(f"#define VALUE {number}\n")
+        made.append(compile_cell(cell))
+    assert ([each.cached for each in made], clang_runs()) == ([False, False], 2)
+    assert code_of(made[0].object) != code_of(made[1].object)
+
+
 def test_types_that_only_a_local_header_names_are_in_the_part(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.h").write_text(

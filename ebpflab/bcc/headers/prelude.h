@@ -15,3 +15,12 @@
 typedef u64 bcc_log2_t;
 typedef u64 bcc_log2_floor_t;
 typedef u64 bcc_linear_t;
+
+/*
+ * Tells the reader of a buffer what is sent to it, by the type of a variable that nothing reads: a pointer to that of the
+ * expression. See ebpflab/records.py.
+ */
+#define ebpflab_sends(buffer, ...)                                                                 \
+	({                                                                                         \
+		static const typeof(__VA_ARGS__) *ebpflab_sent_to_##buffer SEC(".data.ebpflab");   \
+	})
