@@ -82,7 +82,8 @@ MAY_IMPORT = {
     "recording.playback": "errors events keep losses store worker",
     "recording.replay": "errors engines.replay keep line maps.* registry session recording.layout recording.playback"
     " recording.reader",
-    "recording.fallback": "errors _probes inspectors.kernel refusals session verifier.* recording.reader recording.replay",
+    "recording.fallback": "errors _probes inspectors.kernel refusals session verifier.* recording.reader"
+    " recording.replay",
     "recording": "",
     "disassembly.*": "errors formatting tables.* engines.base disassembly.*",
     "engines.*": "errors verifier.* btf similar program_types.* _libbpf _syscalls journal toolchain inspectors.* bcc.*"
@@ -118,7 +119,8 @@ MAY_IMPORT = {
     "cli": "errors formatting health toolchain questions inspectors.* session loading options demo recording.replay",
     "__main__": "cli",
     "jupyter.*": "ebpflab errors error_page refusals similar formatting keep cell options program_types.* health events"
-    " maps.* plots.* summary views.* session loading registry questions authoring.* inspectors.* recording.fallback tracer.*"
+    " maps.* plots.* summary views.* session loading registry questions authoring.* inspectors.*"
+    " recording.fallback tracer.*"
     " jupyter.*",
 }
 

@@ -17,7 +17,7 @@ from .holdings import (
     of_unmade,
 )
 from .story import Case
-from .walks import of_exit, of_number, of_packet, of_place, of_register, of_sum, of_unreferenced
+from .walks import of_exit, of_number, of_offset, of_packet, of_place, of_register, of_sum, of_unreferenced
 
 Walk = Callable[[Case, dict[str, str]], "list[Step]"]
 
@@ -31,6 +31,7 @@ MESSAGES: tuple[tuple[str, Walk], ...] = (
     (r"xpected an initialized (?:dynptr|iter)", of_unmade),
     (r"overwrite referenced dynptr|xpected uninitialized iter", of_object),
     (r"math between \w+ pointer and register", of_sum),
+    (r"math between \w+ pointer and -?\d+ is", of_offset),
     (r"value \S+ makes \w+ pointer be out of bounds", of_sum),
     (r"(?:unbounded|variable-offset|variable) .*stack(?: access)?.*?(?P<reg>R\d+)?", of_number),
     (r"(?P<reg>R\d+) (?:unbounded memory access|min value is negative|invalid zero-sized)", of_number),

@@ -101,6 +101,9 @@ class Explanation:
         """The first step of the story: where the fault began; None if there is no story."""
         return self.story[0] if self.story else None
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         parts = [self.message]
         if self.category:

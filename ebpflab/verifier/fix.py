@@ -87,9 +87,28 @@ def _packet_test(known: Explanation, _case: Case, cause: Step, lines: list[str])
     if _changed(lines, variable[1], cause.line, known.line) or len(_POINTER.findall(start)) != 1:
         return _NONE
     pad = cell_text.indent(_text(lines, known.line))
-    bytes_ = int(match[1]) + int(match[2])
-    test = f"{pad}if ((void *){variable[1]} + {bytes_} > (void *)(long){context[1]}->data_end)"
-    return Snippet(f"{test}\n{cell_text.deeper(pad)}{leave}", known.line)
+    behind = _behind(lines, known.line) or f"(void *){variable[1]} + {int(match[1]) + int(match[2])}"
+    end = _end_of_packet(lines, around.first if around else 1, known.line, context[1])
+    return Snippet(f"{pad}if ({behind} > {end})\n{cell_text.deeper(pad)}{leave}", known.line)
+
+
+def _behind(lines: list[str], line: int) -> str:
+    # The end of the struct that a line reads, by its own pointer; "" if that is not certain.
+    text = _text(lines, line)
+    names = set(re.findall(r"(?<![\w.>)\]])([A-Za-z_]\w*)->", text))
+    name = names.pop() if len(names) == 1 else ""
+    declared = cell_text.declaration(lines, name, line - 1) if name and "[" not in text else None
+    if declared is None or not re.search(rf"\bstruct \w+\s*\*\s*{name}\s*=(?!=)", declared[1]):
+        return ""
+    return f"(void *)({name} + 1)"
+
+
+def _end_of_packet(lines: list[str], first: int, line: int, context: str) -> str:
+    # The cell's own variable for the end of the packet, or the context's field.
+    declared = re.compile(rf"^\s+(?:const )?void \*([A-Za-z_]\w*) = \(void \*\)\(\w+\){context}->data_end;")
+    found = {match[1]: n for n in range(first, line) if (match := declared.match(lines[n - 1]))}
+    ends = [name for name, n in found.items() if not _changed(lines, name, n, line)]
+    return ends[0] if len(found) == len(ends) == 1 else f"(void *)(long){context}->data_end"
 
 
 def _changed(lines: list[str], name: str, first: int, last: int) -> bool:
@@ -105,7 +124,8 @@ def _index_test(known: Explanation, case: Case, _cause: Step, lines: list[str]) 
     # Before `array[index]`, where the array's size is in the cell.
     text = _text(lines, known.line)
     found = re.findall(r"(?:\b|->|\.)([A-Za-z_]\w*)\[([A-Za-z_]\w*)\]", text)
-    whole_element = "&" not in text  # else more than the element may be used
+    # Of an element whose address is taken more may be used than the element.
+    whole_element = "&" not in re.sub(r"\b__(?:sync|atomic)_\w+\(&", "", text)
     if (
         known.line is None
         or len(set(found)) != 1
@@ -129,6 +149,28 @@ def _index_test(known: Explanation, case: Case, _cause: Step, lines: list[str]) 
     signed = kind.lstrip("_")[0] in "sil" and kind != "size_t"
     test = f"{index} < 0 || {index} >= {sizes.pop()}" if signed else f"{index} >= {sizes.pop()}"
     return Snippet(f"{pad}if ({test})\n{cell_text.deeper(pad)}{leave}", known.line)
+
+
+def _copied(known: Explanation, case: Case, cause: Step, lines: list[str]) -> Snippet:
+    # Before the line that reads one character at an address of the calling process: a copy of it.
+    text = _text(lines, known.line)
+    found = set(re.findall(r"(?<![\w.>])([A-Za-z_]\w*(?:->[A-Za-z_]\w*)?)\[0\]", text))
+    around = cell_text.function_at(lines, known.line or 0)
+    head = "\n".join(lines[max(0, around.first - 2) : around.first]) if around else ""
+    user = re.search(r"\bsyscalls\s*[,/]\s*sys_enter_", head)
+    done = case.path.insns[case.at].operation
+    if known.line is None or len(found) != 1 or not user or (done.kind, done.size) != ("load", 1):
+        return _NONE
+    name = found.pop()
+    declared = cell_text.declaration(lines, name, known.line)
+    is_text = declared is not None and bool(re.search(rf"\bchar\s*\*\s*{name}\b", declared[1]))
+    if not is_text and f" = {name}: an address" not in cause.what:
+        return _NONE
+    if re.search(r"\bfirst\b", "\n".join(lines)) or not cell_text.begins_statement(lines, known.line):
+        return _NONE
+    pad = cell_text.indent(text)
+    copy = f"{pad}char first = 0;\n{pad}bpf_probe_read_user(&first, sizeof(first), {name});"
+    return Snippet(f"{copy}\n{text.replace(f'{name}[0]', 'first').rstrip()}", known.line, 1)
 
 
 _LENGTH = re.compile(r"\b(bpf_probe_read\w*|bpf_copy_from_user\w*)\((&?)([A-Za-z_][\w.>-]*),\s*([A-Za-z_]\w*),")
@@ -230,6 +272,7 @@ Mend = Callable[[Explanation, Case, Step, list[str]], Snippet]
 _MENDINGS: tuple[tuple[str, Mend], ...] = (
     (r"returns a pointer that may be NULL", _null_test),
     (r"^invalid access to packet", _packet_test),
+    (r"an address that the program was handed", _copied),
     (r"^Unreleased reference|reference leak|-ed region|is missing", _given_back),
     (r"are never written|before they are read", _initialised),
     (r"min value is negative|unbounded memory access|(?:max|min) value is outside", _length_test),

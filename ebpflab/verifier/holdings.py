@@ -191,7 +191,7 @@ def of_loop(case: Case, words: dict[str, str]) -> list[Step]:
         if done.kind == "branch":
             register = f"R{done.base}"
             held = case.path.value(index, register)
-            what = f"{register.lower()} decides here whether the loop goes on"
+            what = f"{register} decides here whether the loop goes on"
             return [*steps, case.step(index, what, register, short(held) if held else "")]
     return steps
 
@@ -210,5 +210,7 @@ def _loop_head(case: Case, indices: list[int], step: Step) -> Step:
     if not places:
         return step
     first = min(places, key=lambda place: place.line or 0)
+    heads = [place for place in places if re.match(r"\}?\s*(?:for|while|do)\b", place.source)]
+    first = heads[0] if heads and not case.cell else first
     line, source = loop_line(case.cell, first.line or 0) or (first.line, first.source)
     return replace(step, line=line, source=source)

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass, replace
 
 from .explanation import Explanation
+from .sentences import HANDED
 from .story import Case
+from .values import value
 
 _ANY = ""
 
@@ -45,9 +47,14 @@ _REMEDIES = (
         "Make it a constant: static const char text[] = \"%d\";",
     ),
     Remedy(
-        r"!read_ok", _ANY, r"the call leaves nothing in (?P<all>r1 to r5)",
+        _POINTER, _ANY, rf"^R\d+ = (?P<name>\S+): {HANDED}",
+        "{reg} is an address that the program was handed ({name}), and the verifier follows no such address.",
+        "Copy what is there: bpf_probe_read_user(&x, sizeof(x), p), or bpf_probe_read_kernel() for the kernel's own.",
+    ),
+    Remedy(
+        r"!read_ok", _ANY, r"the call leaves nothing in (?P<all>R1 to R5)",
         "Every call empties {all}, and this line uses what was in one of them before.",
-        "Keep the value in a variable (r6 to r9 survive a call), or read it again after the call.",
+        "Keep the value in a variable (R6 to R9 survive a call), or read it again after the call.",
     ),
     Remedy(
         r"while holding a lock|Locking two", r"bpf_spin_lock", _ANY,
@@ -93,12 +100,63 @@ def release_of(function: str, source: str = "") -> str:
     return ""
 
 
+_MATH = re.compile(r"math between \w+ pointer and|on pointer prohibited|pointer arithmetic with \S+ operator")
+_COMPUTED = "The address is computed with {}, as if it were a number, and only offsets may be added to an address."
+_WHILE = re.compile(r"^\}?\s*while \((?P<condition>.*)\)\s*\{?\s*(?://.*|/\*.*)?$")
+
+
+def _of_instruction(known: Explanation, case: Case) -> Explanation | None:
+    # What the refused instruction tells, where one message stands for several operations.
+    done = case.path.insns[case.at].operation
+    if _MATH.search(known.message) and done.kind == "arithmetic" and done.operator not in ("+", "-"):
+        kind = case.words.get("type") or value(case.path.value(case.at, f"R{done.target}")).kind
+        object_ = "Compute with a number of the object instead: its pid, its cookie or its inode."
+        fix = object_ if "ptr_" in kind else "Compute the index as a number first, and then add it: p = base + index;"
+        return replace(known, meaning=_COMPUTED.format(f"{done.operator}="), fix=fix)
+    if known.message.startswith("misaligned") and done.kind == "atomic":
+        fix = "Align the member: take `packed` away, or put the 8-byte member first in the struct."
+        return replace(known, fix=fix.replace("8-byte", f"{done.size}-byte"))
+    if known.message.startswith("invalid access to packet"):
+        return _of_packet(known, case)
+    if "jumps is too complex" in known.message:
+        heads = [match for step in known.story if (match := _WHILE.match(step.source))]
+        return replace(known, fix=_bounded(heads[0]["condition"])) if heads else None
+    return None
+
+
+def _bounded(condition: str) -> str:
+    # The head of a loop with a count of its own beside the condition.
+    n = next((name for name in ("i", "n", "k") if not re.search(rf"\b{name}\b", condition)), "rounds")
+    return f"Give the loop a bound: for (int {n} = 0; {n} < 32 && {condition}; {n}++)"
+
+
+_ACCESS = re.compile(
+    r"off=(?P<off>\d{1,9}) size=(?P<size>\d{1,9}), R\d+\((?:id=(?P<id>\d+))?,?(?:off=\d+)?,?r=(?P<r>\d+)\)"
+)
+
+
+def _of_packet(known: Explanation, case: Case) -> Explanation | None:
+    # How many bytes are checked, and how many are not.
+    match = _ACCESS.search(known.message)
+    if match is None or match["r"] == "0":
+        return None
+    tests = [step.line for step in known.story if step.what.startswith("this test leaves") and step.line]
+    line = f" (line {tests[-1]})" if tests else ""
+    end = int(match["off"]) + int(match["size"])
+    does = {"load": "reads", "store": "writes"}.get(case.path.insns[case.at].operation.kind, "uses them")
+    start = " from a place in the packet that varies" if (match["id"] or "0") != "0" else " of the packet"
+    checked = f"{match['r']} bytes{start} are checked{line}, and this {does} up to byte {end}."
+    return replace(known, meaning=checked)
+
+
 def applied(known: Explanation, case: Case) -> Explanation:
     """Put what the call and the story tell in place of what the table says of every such message."""
     if known.category == "Resource Lifetime Safety" and known.cause and (leak := _LEAK.match(known.cause.what)):
         back = release_of(leak["func"], known.cause.source)
         macro = " Or let a macro do it: bpf_for(), bpf_for_each()." if "_iter_" in leak["func"] else ""
         return replace(known, fix=f"Give it back on every path before returning: {back}{macro}") if back else known
+    if case.path.insns and (precise := _of_instruction(known, case)):
+        return precise
     function = case.path.insns[case.at].operation.function if case.path.insns else ""
     story = "\n".join(step.what for step in known.story)
     for remedy in _REMEDIES:

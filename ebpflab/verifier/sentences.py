@@ -14,22 +14,24 @@ _MAYBE_NULL = re.compile(
     r"|\w+_storage_get|per_cpu_ptr|kptr_xchg|dynptr_(?:data|slice\w*)|\w+_acquire|\w+_from_\w+|(?:obj|percpu_obj)_new\w*"
     r"|list_(?:pop|front|back)\w*|rbtree_\w+|\w+_(?:next|ancestor)|get_kmem_cache|cpumask_create|skc_to_\w+|\w+_ctx_alloc)"
 )
+HANDED = "an address that the program was handed"
+_ELEMENT = re.compile(r"(?<!->args)\[\w*\]$")  # of ctx->filename[0], the pointer is ctx->filename
 _FIELD = re.compile(r"\b[A-Za-z_]\w*->[A-Za-z_]\w*(?:\[\w*\])?")
 
 
-def of_definition(path: Path, found: Definition, *, tested: bool = False) -> str:
+def of_definition(path: Path, found: Definition, *, tested: bool = False, followed: bool = False) -> str:
     # The sentence for a definition that ends or bends the walk; "" for one that is not worth a step. `tested` is
-    # whether NULL is not what it is about.
-    name = found.register.lower()
+    # whether NULL is not what it is about, `followed` whether it was used as an address.
+    name = found.register
     match found.kind:
         case "call":
             return of_call(path, found.index, tested)
         case "load" | "atomic":
-            return _of_load(path, found.index)
+            return _of_load(path, found.index, followed)
         case "constant":
             return _of_constant(path, found, name)
         case "clobbered":
-            return f"the call leaves nothing in r1 to r5, so {name} is gone"
+            return f"the call leaves nothing in R1 to R5, so {name} is gone"
         case "buffer":
             return f"{path.insns[found.index].operation.function}() writes the bytes at {name}"
         case "argument":
@@ -76,12 +78,12 @@ def of_call(path: Path, index: int, tested: bool = False) -> str:
     return f"{function}() returns it: {short(words.replace('_or_null', ''))}{whole}"
 
 
-def _of_load(path: Path, index: int) -> str:
+def _of_load(path: Path, index: int, followed: bool) -> str:
     done = path.insns[index].operation
     base, got = value(path.value(index, f"R{done.base}")), value(path.result(index, f"R{done.target}"))
     from_context = base.kind == "ctx" or (not base.words and _is_context(path, index, f"R{done.base}"))
     if from_context:
-        return _of_context(path, index, got)
+        return _of_context(path, index, got, followed)
     if got.kind not in ("scalar", ""):
         null = ", and it may be NULL" if got.maybe_null else ""
         return f"a pointer is read from {_whose(base)}: {short(got.words)}{null}"
@@ -109,20 +111,22 @@ def _is_context(path: Path, index: int, register: str) -> bool:
     return last is not None and last.kind == "start" and last.register == "R1"
 
 
-def _of_context(path: Path, index: int, got: Value) -> str:
+def _of_context(path: Path, index: int, got: Value, followed: bool) -> str:
     insn = path.insns[index]
     fields = list(dict.fromkeys(_FIELD.findall(insn.place.source if insn.place else "")))
     wanted = {"pkt": r"data$", "pkt_meta": r"data_meta$", "pkt_end": r"data_end$"}.get(got.kind, "")
     fields = [name for name in fields if name.startswith("ctx->")] or fields
     fitting = [name for name in fields if re.search(wanted, name)] if wanted else fields
     name = fitting[0] if len(fitting) == 1 else f"the context's field at offset {insn.operation.offset}"
-    target = f"r{insn.operation.target}"
+    target = f"R{insn.operation.target}"
     match got.kind:
         case "pkt" | "pkt_meta":
             what = "start of the packet" if got.kind == "pkt" else "start of the packet's metadata"
             return f"{target} = {name}: {what}, 0 bytes of it checked"
         case "pkt_end":
             return f"{target} = {name}: end of the packet, to compare with and not to compute with"
+        case "scalar" | "" if followed:
+            return f"{target} = {_ELEMENT.sub('', name)}: {HANDED}, which the verifier does not follow"
         case "scalar" | "":
             bound = "" if got.umax is None or got.number is not None else f" up to {got.umax}"
             return f"{target} = {name}: a number of any value{bound}"

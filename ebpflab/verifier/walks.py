@@ -19,6 +19,7 @@ _RELEASES = re.compile(
     r"bpf_(?:ringbuf_(?:submit|discard)\w*|sk_release|\w+_release\w*|obj_drop\w*|percpu_obj_drop\w*|\w+_put|"
     r"dynptr_\w+_release|kptr_xchg|list_push_\w+|rbtree_add\w*|key_put|iter_\w+_destroy)"
 )
+_FOLLOWED = re.compile(r"invalid mem access '(?:scalar|inv)'")
 _NAMED = re.compile(r"\bR\d{1,2}\b")
 _ARGUMENT = re.compile(r"\bargs? ?#?([0-4])\b")
 _RELOAD = "pointers taken before are no longer valid"
@@ -123,7 +124,8 @@ def _steps(case: Case, found: Definition, number: bool) -> Iterator[Step]:
             return
         case _:
             tested = number or not re.search(r"or_null|NULL|invalid mem access '(?:scalar|inv)'", case.message)
-            if what := sentences.of_definition(case.path, found, tested=tested):
+            followed = not number and bool(_FOLLOWED.search(case.message))
+            if what := sentences.of_definition(case.path, found, tested=tested, followed=followed):
                 yield case.step(found.index, what, found.register)
 
 
@@ -158,7 +160,7 @@ def _sum(case: Case, found: Definition) -> Iterator[Step]:
 def _unwritten(case: Case, found: Definition) -> Iterator[Step]:
     # Nothing was ever stored there: the branches show why this path is one that does not.
     taken = branches(case, 0)[-2:]
-    name = found.register.lower()
+    name = found.register
     if not taken:
         exits = case.path.insns[case.at].operation.kind == "exit"
         what = "the function ends here, and returns nothing" if exits else f"nothing was stored in {name} before this"
@@ -266,10 +268,30 @@ def of_packet(case: Case, words: dict[str, str]) -> list[Step]:
     known = {step.insn for step in steps}
     variable = [step for step in of_number(case, {"reg": register}) if step.insn not in known]
     if not variable or not held.moved:
-        return steps
+        return [*steps, *_compared(case, register)]
     if held.umax is not None and held.umax >= _FARTHEST:
         return variable
     return sorted([*steps, *variable], key=lambda step: -1 if step.insn is None else step.insn)
+
+
+def _compared(case: Case, register: str) -> list[Step]:
+    # The comparison with data_end that left the bytes of the packet that are checked, too few of them.
+    checked = value(case.path.value(case.at, register)).checked
+    for index in reversed(branches(case, 0)) if checked else ():
+        done = case.path.insns[index].operation
+        for name in (f"R{done.base}", f"R{done.source}"):
+            after = value(case.path.result(index, name))
+            if after.kind == "pkt" and after.checked == checked:
+                return [case.step(index, f"this test leaves {checked} bytes of the packet checked", name)]
+    return []
+
+
+def of_offset(case: Case, words: dict[str, str]) -> list[Step]:
+    # "math between ... and 7046029254386353131": a number that was added, or an address that was computed with.
+    done = case.path.insns[case.at].operation
+    if done.operator in ("+", "-") or done.target is None:
+        return of_number(case, words)
+    return of_register(case, {"reg": f"R{done.target}"})
 
 
 def of_place(case: Case, _words: dict[str, str]) -> list[Step]:
