@@ -314,10 +314,11 @@ def test_rcparams_are_the_users_before_during_and_after_a_drawing(session):
 
 @pytest.mark.parametrize("plot", PLOTS)
 def test_a_picture_does_not_take_its_colours_from_the_users_style(session, plot):
+    open_before = plt.get_fignums()
     plain = draw(session, Look(plot=plot))
     with plt.style.context("dark_background"):
         assert draw(session, Look(plot=plot)) == plain
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == open_before
 
 
 def test_a_recording_is_drawn_as_it_was_recorded():
