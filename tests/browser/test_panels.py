@@ -23,6 +23,9 @@ CHOOSE = """(() => {
 SHOWN = "document.querySelector('.ebpflab-cell textarea')?.value"
 VISIBLE = "document.querySelector('.ebpflab-insert')?.offsetParent != null"
 
+# A row is known by its path: while a member opens, the rows below it are drawn again, and their places change.
+ROW = "path => [...document.querySelectorAll('.ebpflab-tree button')].find(each => each.title === path)"
+
 
 @pytest.fixture
 def book(notebook):
@@ -42,6 +45,17 @@ def show(book):
     book.page.evaluate(CHOOSE)
     click(book, "Show its cell")
     return book.page.wait_for(SHOWN)
+
+
+def press_row(book, path, label):
+    """Press the row of a member as soon as it is there and has its label."""
+    script = f"""(path, label) => {{
+        const row = ({ROW})(path);
+        const there = row?.innerText.trim().startsWith(label) ?? false;
+        if (there) row.click();
+        return there;
+    }}"""
+    assert book.page.wait_for(script, path, label)
 
 
 def test_a_click_puts_the_cell_of_the_hook_below_the_search(book, opened_lab):
@@ -87,14 +101,10 @@ def test_the_button_is_only_there_where_the_extension_is(book):
 def test_the_tree_of_a_type_opens_in_place_and_shows_how_to_read_a_member(notebook, opened_lab):
     book = notebook(TREE % str(ROOT / "tests/data/btf/records.bpfel.BTF"), kernel=True)
     book.run(0)
-    labels = "[...document.querySelectorAll('.ebpflab-tree button')].map(each => each.innerText.trim())"
-    before = book.page.wait_for(f"(found => found.length > 20 && found)({labels})")
-    at = next(n for n, label in enumerate(before) if label.startswith("▸ shape"))
-    book.page.evaluate("n => document.querySelectorAll('.ebpflab-tree button')[n].click()", at)
-    book.page.wait_for(f"{labels}.length > {len(before)}")
-    after = book.page.wait_for(f"(found => found[{at}].startsWith('▾ shape') && found)({labels})")
-    assert [label.split()[0] for label in after[at + 1 : at + 3]] == ["▸", "name"]
-    book.page.evaluate("n => document.querySelectorAll('.ebpflab-tree button')[n].click()", at + 2)
+    book.page.wait_for("document.querySelectorAll('.ebpflab-tree button').length > 20")
+    press_row(book, "shape", "▸ shape")
+    book.page.wait_for(f"({ROW})('shape')?.innerText.trim().startsWith('▾ shape')")
+    press_row(book, "shape.name", "name")
     book.page.wait_for("document.querySelector('.jp-OutputArea').innerText.includes('shape.name')")
     for theme in THEMES:
         opened_lab.theme(theme)
