@@ -4,7 +4,7 @@ Needs root. For each notebook it runs the %%bpf and %%bpftrace cells beside a li
 the errors that they are there to show, what it took to verify them, and what %bpf lines displayed, in
 notebooks/recordings/NOTEBOOK. Python cells are left out but those with the tag ``for-recordings``, and one that defines
 start_reader(): its process is the work then. Names of notebooks on the command line say which:
-``python -m tests.make_recordings 03_reading_verifier_errors``.
+``python -m tests.make_recordings 12_reading_verifier_errors``.
 """
 
 import contextlib

@@ -193,7 +193,7 @@ def test_the_quickstart_runs_on_its_recordings_and_says_so_on_top(run, home):
 
 
 def test_a_notebook_of_questions_is_answered_by_the_kernels_types_and_by_recordings(run, home):
-    book = nbformat.reads(run(EXECUTE, NOTEBOOKS / "01_finding_a_hook.ipynb", home), as_version=4)
+    book = nbformat.reads(run(EXECUTE, NOTEBOOKS / "03_finding_a_hook.ipynb", home), as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     failed = [cell.source for cell in code for output in cell.outputs if output.output_type == "error"]
     assert failed == [cell.source for cell in code if "raises-exception" in cell.metadata.get("tags", [])]
@@ -212,7 +212,7 @@ def panels_of(code):
 
 
 def test_the_verifiers_errors_are_explained_again_where_there_is_no_verifier(run, home):
-    path = NOTEBOOKS / "03_reading_verifier_errors.ipynb"
+    path = NOTEBOOKS / "12_reading_verifier_errors.ipynb"
     saved, book = nbformat.read(path, as_version=4), nbformat.reads(run(EXECUTE, path, home), as_version=4)
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     panels, live = panels_of(code), panels_of(c for c in saved.cells if c.cell_type == "code")
