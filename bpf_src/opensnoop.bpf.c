@@ -1,16 +1,16 @@
 // opensnoop: which process opens which file, and did it work?
 //
-//     s = ebpflab.load("opensnoop", vars={"only_failed": True})
-//     s.events.df()
+//     %bpf run opensnoop --for 5s
 //                               time     pid   comm  flags  error    took                     path
 //     2026-11-22 10:12:01.117+00:00    4711    cat      0      0   3.9 us              /etc/passwd
 //     2026-11-22 10:12:01.118+00:00    4712     ls      0      2   1.2 us  /etc/ld.so.nohwcap (no)
 //
-// Overhead: two short programs for each openat, about half a microsecond together.
-// Needs: tracepoints of system calls (CONFIG_FTRACE_SYSCALLS), ring buffers (Linux 5.8).
+// Plot:     s.events.plot.top("path")
+// Overhead: 500 ns a run; two runs for each openat.
+// Needs:    tracepoints of system calls (CONFIG_FTRACE_SYSCALLS), ring buffers (Linux 5.8).
 
-const volatile int only_pid = 0;          // 0: every process
-const volatile bool only_failed = false;
+const volatile int pid = 0;  // only this process; 0: every process
+const volatile bool only_failed = false;  // only files that could not be opened
 
 struct opening {
 	u64 started;
@@ -48,7 +48,7 @@ int on_enter(struct tracepoint__syscalls__sys_enter_openat *ctx)
 	u32 thread = id;
 	struct opening opening = { .started = bpf_ktime_get_ns(), .path = ctx->filename, .flags = ctx->flags };
 
-	if (!only_pid || only_pid == id >> 32)
+	if (!pid || pid == id >> 32)
 		bpf_map_update_elem(&openings, &thread, &opening, BPF_ANY);
 	return 0;
 }

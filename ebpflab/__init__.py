@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from .recording.replay import replay
     from .registry import close_all, sessions
     from .session import Session
+    from .toolbox.shelf import tools
     from .tracer.trace import bpftrace
+    from .witnesses.checking import check
 
 __version__ = "0.1.0"
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "__version__",
     "bindings",
     "bpftrace",
+    "check",
     "close_all",
     "context",
     "doctor",
@@ -62,6 +65,7 @@ __all__ = [
     "replay",
     "sessions",
     "template",
+    "tools",
     "type",
 ]
 
@@ -71,6 +75,7 @@ _HOMES = {
     "Session": ".session",
     "bindings": ".inspectors.types.bindings",
     "bpftrace": ".tracer.trace",
+    "check": ".witnesses.checking",
     "close_all": ".registry",
     "context": ".inspectors.contexts",
     "doctor": ".health",
@@ -81,6 +86,7 @@ _HOMES = {
     "replay": ".recording.replay",
     "sessions": ".registry",
     "template": ".inspectors.templating",
+    "tools": ".toolbox.shelf",
     "type": ".inspectors.types",
 }
 

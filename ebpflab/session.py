@@ -30,11 +30,14 @@ from .recording.layout import Facts
 from .records import RecordTypes, record_types
 from .stacks import Resolver
 from .store import Keep
+from .toolbox import answer
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from .recording.playback import Playback
+    from .toolbox.tool import Tool
 
 _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
 
@@ -79,6 +82,8 @@ class Session(Programs):
         The maps of the program by name.
     streams : dict of str to Events
         The ring buffers by map name.
+    tool : Tool or None
+        The tool of ``bpf_src/`` that this is.
 
     Examples
     --------
@@ -91,6 +96,7 @@ class Session(Programs):
         self.engine = prepared.engine.name
         self.source = prepared.cell.source if prepared.cell else ""
         self.warnings = prepared.warnings
+        self.tool: Tool | None = None
         self.streams: dict[str, Events] = {}
         self._targets, self._more = dict(prepared.targets), dict(prepared.more)
         self._waiting = frozenset(prepared.waiting)  # nothing says where to attach these: that is left to attach(name)
@@ -244,6 +250,34 @@ class Session(Programs):
         >>> s.view(plot="top", column="comm")
         """
         return views.view(self, **options)
+
+    def rows(self) -> pd.DataFrame:
+        """Return a tool's answer as a frame: its events or what it counted; of any other cell the events.
+
+        Raises
+        ------
+        EbpflabError
+            When there are no events or several streams, or what was counted went with a closed session.
+
+        Examples
+        --------
+        >>> ebpflab.load("runqlat").rows()
+        """
+        return answer.rows(self)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw a tool's answer in the way that suits it; of another cell the rate of its events.
+
+        Raises
+        ------
+        EbpflabError
+            As :meth:`rows`.
+
+        Examples
+        --------
+        >>> ebpflab.load("runqlat").plot()
+        """
+        return answer.plot(self, ax)
 
     def __enter__(self) -> Session:
         return self

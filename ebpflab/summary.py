@@ -10,6 +10,7 @@ from .errors import DecodeError
 from .formatting import Head, Note, Part, Steps, Table, frame_table, number
 from .inspectors.tracefs import tracefs_root
 from .program_types import parse_section
+from .toolbox import answer
 from .verifier.statistics import INSNS_LIMIT, NEAR, near_insns
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _TONES = {
     "closed": "muted",
 }
 _ROWS = 5
+_COUNTED_ROWS = 10
 _PRINTS = ("bpf_printk", "bpf_trace_printk", "bpf_trace_vprintk")  # helpers that write to the kernel's own trace
 
 
@@ -33,13 +35,17 @@ def session_document(session: Session, note: str = "") -> list[Part]:
     # Head, stages, programs, buffers, the first rows of each buffer, and whatever deserves a sentence.
     document: list[Part] = [
         Head(session.name, session.state, _TONES.get(session.state, "warning"), f"{session.engine}, {_age(session)}"),
+        *([Note(session.tool.question, "muted", session.tool.name)] if session.tool else []),
         steps(session),
         _programs(session),
     ]
     if session.streams:
         document.append(_buffers(session))
-    for name, events in session.streams.items():
-        document.extend(_rows(name, events))
+    if answer.counted(session) and session.state in ("attached", "detached"):
+        document.append(_counted(session))
+    else:
+        for name, events in session.streams.items():
+            document.extend(_rows(name, events))
     document += notes(session)
     if note:
         document.append(Note(note))
@@ -148,6 +154,15 @@ def _buffers(session: Session) -> Table:
         if stats["lost"]:
             tones.append((index, 3, "error"))
     return Table(("buffer", "record", "received", "lost", "evicted", "per second"), tuple(rows), tones=tuple(tones))
+
+
+def _counted(session: Session) -> Part:
+    # What a tool counted in maps so far.
+    frame = answer.rows(session)
+    if frame.empty:
+        return Note("nothing counted yet")
+    shown = min(len(frame), _COUNTED_ROWS)
+    return frame_table(frame, f"{session.name}: first {shown} of {number(len(frame))} rows", shown)
 
 
 def _rows(name: str, events: Events) -> list[Part]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from IPython import display, get_ipython
@@ -15,6 +17,8 @@ from .. import error_page, formatting, options, questions, refusals
 from ..errors import CellError, EbpflabError, ToolMissingError
 from ..recording import fallback
 from ..similar import nearest
+from ..toolbox import arguments
+from ..witnesses import command as checks
 from . import tracer
 from .live import Output
 
@@ -135,6 +139,26 @@ def _show(session: ebpflab.Session, asked: options.Options, output: Output) -> N
     output.end(session, "" if gone >= asked.seconds else cut)
 
 
+def _run(rest: str) -> None:
+    # A tool as a cell: its session in a variable of its name, and its picture when its time is over.
+    shell: Any = get_ipython()
+    try:
+        words = shlex.split(rest)
+    except ValueError as error:
+        raise CellError(f"the line after %bpf run cannot be read: {error}", hint="check the quotes") from error
+    wanted = arguments.parse(words, "%bpf run", (("--as", {"dest": "variable", "metavar": "NAME", "help": _AS}),))
+    name = wanted.given.variable or wanted.tool.name
+    options.check_name(name)
+    asked, output = replace(wanted.options, name=name), Output(shell)
+    if asked.watch:
+        output.prepare()
+    session, _ = _loaded(asked, wanted.tool.name)
+    shell.user_ns[name] = session
+    _show(session, asked, output)
+    if asked.seconds is not None and not asked.watch:
+        session.plot()
+
+
 def _show_played(session: ebpflab.Session, note: str, output: Output, *, watch: bool) -> None:
     if not watch:
         output.show(session, note)
@@ -245,7 +269,10 @@ def _stop(rest: str) -> Any:
     return ebpflab.sessions()
 
 
+_AS = "the variable that will hold the session (default: the tool's name)"
 _OTHERS = (
+    ("%bpf run opensnoop --for 5s", "runs a tool, and draws its answer; %bpf tools opensnoop shows its options"),
+    ("%bpf check sched:sched_process_exec -- ls", "one count by libbpf, BCC and bpftrace, side by side"),
     ("%bpf ps", "the live sessions"),
     ("%bpf stop [NAME]", "ends a session, or all of them"),
     ("%bpf log [NAME] [WORDS]", "the verifier's log of the last refusal, or of a session: its lines with these words"),
@@ -260,5 +287,7 @@ _COMMANDS: dict[str, Callable[[str], Any]] = {
     "ps": lambda rest: _alone("ps", rest, ebpflab.sessions),
     "stop": _stop,
     "log": _log,
+    "run": _run,
+    "check": checks.ask,
     "doctor": lambda rest: _alone("doctor", rest, ebpflab.doctor),
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+
 import pytest
 from lab import ROOT
 
@@ -58,6 +61,17 @@ def press_row(book, path, label):
     assert book.page.wait_for(script, path, label)
 
 
+def choose_row(book, path, label):
+    """Press a row until it shows how to read its member: one that is pressed while it is drawn again does not hear it."""
+    shown = f"document.querySelector('.jp-OutputArea').innerText.includes({json.dumps(path)})"
+    for _ in range(5):
+        press_row(book, path, label)
+        with contextlib.suppress(TimeoutError):
+            book.page.wait_for(shown, timeout=5)
+            return
+    raise AssertionError(book.page.evaluate("document.querySelector('.jp-OutputArea').innerText"))
+
+
 def test_a_click_puts_the_cell_of_the_hook_below_the_search(book, opened_lab):
     shown = show(book)
     assert shown.startswith("%%bpf task_clock --attach on_sample=task-clock\n")
@@ -104,8 +118,7 @@ def test_the_tree_of_a_type_opens_in_place_and_shows_how_to_read_a_member(notebo
     book.page.wait_for("document.querySelectorAll('.ebpflab-tree button').length > 20")
     press_row(book, "shape", "▸ shape")
     book.page.wait_for(f"({ROW})('shape')?.innerText.trim().startsWith('▾ shape')")
-    press_row(book, "shape.name", "name")
-    book.page.wait_for("document.querySelector('.jp-OutputArea').innerText.includes('shape.name')")
+    choose_row(book, "shape.name", "name")
     for theme in THEMES:
         opened_lab.theme(theme)
         book.screenshot(f"type-tree-{theme.split()[-1].lower()}")

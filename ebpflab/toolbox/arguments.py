@@ -1,0 +1,95 @@
+"""The words after ``%bpf run`` and ``ebpflab run``: a tool, the options of a cell, and the tool's own parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from .. import options
+from ..errors import CellError
+from ..options import Options, Parser
+from . import shelf
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from .tool import Parameter, Tool
+
+_ENGINE = {"--engine", "--headers", "--cflags"}  # of a cell, whose text can be in another dialect; a tool's is libbpf's
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which tool to run, and how; ``given`` has the values of other options, those of the command that asks."""
+
+    tool: Tool
+    options: Options
+    given: argparse.Namespace
+
+
+def parse(words: Sequence[str], prog: str, extra: Sequence[tuple[str, dict[str, Any]]] = ()) -> Request:
+    """Read the words of a command that runs a tool.
+
+    Parameters
+    ----------
+    words
+        The tool's name and the options, in any order.
+    prog
+        What the command is called in messages.
+    extra
+        Further options of the command, as for ``add_argument``.
+
+    Raises
+    ------
+    CellError
+        There is no such tool or option, or a target is missing that the tool cannot choose itself.
+
+    Examples
+    --------
+    >>> parse(["opensnoop", "--only-failed", "--for", "5s"], "%bpf run").options.vars
+    {'only_failed': True}
+    """
+    name = next((word for word in words if not word.startswith("-")), "")
+    if not name:
+        raise CellError(
+            f"{prog} needs the name of a tool", hint="%bpf tools lists them; for example opensnoop --for 5s"
+        )
+    tool = shelf.find(name)
+    given = _parser(tool, prog, extra).parse_args(list(words))
+    found = options.read(given)
+    values = {
+        p.name: _value(p, getattr(given, _place(p))) for p in tool.parameters if getattr(given, _place(p)) is not None
+    }
+    missing = [f"--attach {program}={place}" for program, place in tool.wanted.items() if program not in found.targets]
+    if missing and found.attach:
+        raise CellError(
+            f"{tool.name} has to be told where", hint=f"add {' '.join(missing)}, in the place of the capitals"
+        )
+    return Request(tool, replace(found, vars={**found.vars, **values}), given)
+
+
+def _parser(tool: Tool, prog: str, extra: Sequence[tuple[str, dict[str, Any]]]) -> argparse.ArgumentParser:
+    parser = Parser(prog=f"{prog} {tool.name}", add_help=False, allow_abbrev=False)
+    parser.add_argument("tool")
+    for flag, details in extra:
+        parser.add_argument(flag, **details)
+    for parameter in tool.parameters:
+        bare: dict[str, Any] = {"nargs": "?", "const": "true"} if parameter.type == "bool" else {}
+        names = sorted({parameter.option, f"--{parameter.name}"})
+        parser.add_argument(*names, dest=_place(parameter), metavar=parameter.type, help=parameter.meaning, **bare)
+    taken = {flag for action in parser._actions for flag in action.option_strings}
+    for action in options.parser()._actions:
+        if action.option_strings and not taken & set(action.option_strings):
+            parser._add_action(action)
+    parser.set_defaults(name=None)
+    return parser
+
+
+def _place(parameter: Parameter) -> str:
+    return f"parameter {parameter.name}"
+
+
+def _value(parameter: Parameter, text: str) -> Any:
+    # A name such as 0123 is a text where the parameter is one.
+    return text if parameter.type.startswith("char[") else options.value(text)
