@@ -62,7 +62,7 @@ def press_row(book, path, label):
 
 
 def choose_row(book, path, label):
-    """Press a row until it shows how to read its member: one that is pressed while it is drawn again does not hear it."""
+    """Press a row until it shows how to read its member: pressed while it is drawn again, it does not hear it."""
     shown = f"document.querySelector('.jp-OutputArea').innerText.includes({json.dumps(path)})"
     for _ in range(5):
         press_row(book, path, label)
