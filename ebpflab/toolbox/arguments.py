@@ -50,7 +50,9 @@ def parse(words: Sequence[str], prog: str, extra: Sequence[tuple[str, dict[str, 
     >>> parse(["opensnoop", "--only-failed", "--for", "5s"], "%bpf run").options.vars
     {'only_failed': True}
     """
-    name = next((word for word in words if not word.startswith("-")), "")
+    known = shelf.paths()
+    bare = [word for word in words if not word.startswith("-")]  # among them the values of options
+    name = next((word for word in bare if word in known), bare[0] if bare else "")
     if not name:
         raise CellError(
             f"{prog} needs the name of a tool", hint="%bpf tools lists them; for example opensnoop --for 5s"
