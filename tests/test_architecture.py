@@ -150,7 +150,7 @@ ONLY_IN = {
     "ipywidgets": "jupyter.*",
     "subprocess": "toolchain compile.spare bcc.process bcc.declarations bcc.lowering tracer.process witnesses.held"
     " _native.build cli",
-    "threading": "views.* tracer.* _libbpf _native.* compile.* bcc.process bcc.declarations stream ringbuf perfbuf"
+    "threading": "toolbox.command views.* tracer.* _libbpf _native.* compile.* bcc.process bcc.declarations stream ringbuf perfbuf"
     " merge stacks store losses worker"
     " events registry session maps.* recording.writer recording.playback"
     " engines.* views.history views.log views.monitor jupyter.*",
