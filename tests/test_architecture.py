@@ -99,7 +99,8 @@ MAY_IMPORT = {
     "inspectors.types.*": "errors similar formatting btf btf_layout btf_plan btf_checks btf_writer inspectors.*",
     "inspectors.helpers": "errors similar formatting btf tables.* toolchain inspectors.*",
     "inspectors.*": "errors similar formatting btf program_types.* inspectors.* _libbpf _probes",
-    "authoring.*": "errors similar formatting cell options program_types.* btf tables.* cache toolchain inspectors.*"
+    "authoring.*": "toolbox.arguments toolbox.shelf"
+    " errors similar formatting cell options program_types.* btf tables.* cache toolchain inspectors.*"
     " bcc.library authoring.*",
     "views.*": "ebpflab errors similar formatting summary btf program_types.* maps.* plots.* _libbpf _syscalls"
     " disassembly.* views.*",
@@ -150,7 +151,8 @@ ONLY_IN = {
     "ipywidgets": "jupyter.*",
     "subprocess": "toolchain compile.spare bcc.process bcc.declarations bcc.lowering tracer.process witnesses.held"
     " _native.build cli",
-    "threading": "toolbox.command views.* tracer.* _libbpf _native.* compile.* bcc.process bcc.declarations stream ringbuf perfbuf"
+    "threading": "toolbox.command"
+    " views.* tracer.* _libbpf _native.* compile.* bcc.process bcc.declarations stream ringbuf perfbuf"
     " merge stacks store losses worker"
     " events registry session maps.* recording.writer recording.playback"
     " engines.* views.history views.log views.monitor jupyter.*",

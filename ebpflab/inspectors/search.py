@@ -157,7 +157,7 @@ def explain_missing(kind: str, target: str, netns: str = "") -> HookNotFoundErro
 
 
 def missing(section: Section) -> str:
-    """Return why this machine cannot attach a program of a section where it says, or "" if nothing is known to be missing.
+    """Return why this machine cannot attach a program where its section says, or "" if nothing is known to be missing.
 
     Raises
     ------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .tool import Parameter, Tool
 
-_ENGINE = {"--engine", "--headers", "--cflags"}  # of a cell, whose text can be in another dialect; a tool's is libbpf's
+_OF_TEXT = {"--engine", "--headers", "--cflags", "--event"}  # a tool is in libbpf's C, and its records have types
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,17 @@ def parse(words: Sequence[str], prog: str, extra: Sequence[tuple[str, dict[str, 
     return Request(tool, replace(found, vars={**found.vars, **values}), given)
 
 
+def general() -> list[argparse.Action]:
+    """Return the options that every tool has: those of a cell, but what is about the cell's text.
+
+    Examples
+    --------
+    >>> general()[0].option_strings
+    ['--for']
+    """
+    return [a for a in options.parser()._actions if a.option_strings and not _OF_TEXT & set(a.option_strings)]
+
+
 def _parser(tool: Tool, prog: str, extra: Sequence[tuple[str, dict[str, Any]]]) -> argparse.ArgumentParser:
     parser = Parser(prog=f"{prog} {tool.name}", add_help=False, allow_abbrev=False)
     parser.add_argument("tool")
@@ -81,10 +92,10 @@ def _parser(tool: Tool, prog: str, extra: Sequence[tuple[str, dict[str, Any]]]) 
         names = sorted({parameter.option, f"--{parameter.name}"})
         parser.add_argument(*names, dest=_place(parameter), metavar=parameter.type, help=parameter.meaning, **bare)
     taken = {flag for action in parser._actions for flag in action.option_strings}
-    for action in options.parser()._actions:
-        if action.option_strings and not taken & set(action.option_strings):
+    for action in general():
+        if not taken & set(action.option_strings):
             parser._add_action(action)
-    parser.set_defaults(name=None)
+    parser.set_defaults(name=None, engine="auto", headers=None, cflags=[], event=[])
     return parser
 
 
