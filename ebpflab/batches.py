@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .rules import Lookup
 
 _LOOK = 0.5  # seconds: a wait without an end could not be interrupted on every platform
+_TURN = 0.1  # seconds: Jupyter's stop button is heeded at the next turn of the event loop, and does not cause one
 
 
 class Batch(dict[str, "NDArray[np.generic]"]):
@@ -135,9 +136,13 @@ class Batches:
                 return True
             if self._cursor.ended:
                 return False
-            await asyncio.wait_for(arrived.wait(), self._timeout)
-        except asyncio.TimeoutError:
-            return self._cursor.wait(0)
+            deadline = None if self._timeout is None else loop.time() + self._timeout
+            while not arrived.is_set():
+                left = _TURN if deadline is None else min(_TURN, deadline - loop.time())
+                if left <= 0:
+                    return self._cursor.wait(0)
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(arrived.wait(), left)
         finally:
             forget()
         return self._cursor.wait(0) or not self._cursor.ended
