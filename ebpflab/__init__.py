@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .registry import close_all, sessions
     from .session import Session
     from .toolbox.shelf import tools
+    from .tracer.programs import counting_runs
     from .tracer.trace import bpftrace
     from .witnesses.checking import check
 
@@ -57,6 +58,7 @@ __all__ = [
     "check",
     "close_all",
     "context",
+    "counting_runs",
     "doctor",
     "features",
     "format",
@@ -78,6 +80,7 @@ _HOMES = {
     "check": ".witnesses.checking",
     "close_all": ".registry",
     "context": ".inspectors.contexts",
+    "counting_runs": ".tracer.programs",
     "doctor": ".health",
     "features": ".inspectors.features",
     "format": ".inspectors.tracefs",

@@ -26,6 +26,9 @@ class MapPlots(Plots):
         super().__init__(frame)
         self._histogram = histogram
 
+    def __repr__(self) -> str:
+        return super().__repr__().replace("plots of events: ", "plots of a map: plot() of log2 slots, ")
+
     def __call__(self, *, units: str = "", key: Any = None, ax: Axes | None = None) -> Axes:
         """Draw a map of log2 slots (see :meth:`ebpflab.maps.bpfmap.BpfMap.hist`) as a histogram.
 

@@ -172,6 +172,14 @@ def test_a_function_that_nothing_runs_is_a_warning_of_the_session(load):
     assert "nothing runs it" in repr(session)
 
 
+def test_a_function_whose_section_is_in_a_macro_is_no_warning(load):
+    session = load(
+        '#define ON SEC("tp/syscalls/sys_enter_getppid") int\nON f(void *ctx) { return 0; }\n' + OPEN + "\treturn 0;\n}"
+    )
+    assert session.warnings == ()
+    assert "f" in session.programs["name"].tolist()
+
+
 def test_fields_and_labels_that_look_like_bpftrace_s_probes_are_c(load):
     flags = "struct flags {\n\tu32 usdt:1,\n\titer:2,\n\ttest:3;\n};\n"
     body = "\tu32 n = bpf_ktime_get_ns();\n\tif (n)\n\t\tgoto profile;\n\tn = 1;\nprofile:\n\treturn n;\n}"
