@@ -249,7 +249,7 @@ class Events:
         self.paused = False
 
     def clear(self) -> None:
-        """Forget the events held; the counters go on."""
+        """Forget the events held; the counters go on, so that :meth:`wait` counts from the session's beginning."""
         self._catch_up()
         self._store.clear()
 

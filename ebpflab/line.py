@@ -163,8 +163,9 @@ def _choose(handle: Handle, cell: Cell | None, outcome: Outcome) -> None:
 def check(handle: Handle, prepared: Prepared, variables: Variables, values: dict[str, Any], *, unsafe: bool) -> None:
     # What only the opened object can tell, before the kernel sees it.
     names = {p.name for p in handle.programs()} | {p.section for p in handle.programs()}
+    left_out = {p.name for p in handle.optional()}  # alternatives that another kernel takes
     for key in prepared.targets:
-        if key not in names:
+        if key not in names | left_out:
             near = nearest(key, sorted(names))
             raise CellError(
                 f"--attach {key}=...: the cell has no such program or section",

@@ -190,3 +190,10 @@ def test_where_bpf_printk_writes_is_told_below_the_cell(load):
     session = load(OPEN + '\tbpf_printk("x");\n\treturn 0;\n}', attach=False)
     assert f"bpf_printk writes to {tracefs_root()}/trace_pipe" in repr(session)
     assert "trace_pipe" not in repr(load(OPEN + "\treturn 0; /* bpf_printk */\n}", attach=False))
+
+
+def test_the_macros_that_are_named_after_uprobes_are_there_whatever_the_age_of_libbpf(load):
+    enter = 'SEC("uprobe/libc.so.6:getppid") int BPF_UPROBE(on_call, long first) { return first & 1; }\n'
+    leave = 'SEC("uretprobe/libc.so.6:getppid") int BPF_URETPROBE(on_return, long got) { return got & 1; }\n'
+    session = load(enter + leave, attach=False)
+    assert session.programs["name"].tolist() == ["on_call", "on_return"]

@@ -20,6 +20,12 @@ typedef __s64 ktime_t;
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 
+/* Since libbpf 1.2: BPF_KPROBE under the names that suit user space. */
+#ifndef BPF_UPROBE
+#define BPF_UPROBE(name, args...) BPF_KPROBE(name, ##args)
+#define BPF_URETPROBE(name, args...) BPF_KRETPROBE(name, ##args)
+#endif
+
 /*
  * Typedefs that say what a number is; a record's member of such a type is shown as what it means. A cell that
  * defines one of these names itself keeps its own. ktime_t is the kernel's: nanoseconds since boot, as
