@@ -201,6 +201,29 @@ class _Help:
         return [formatting.Table(("for example", "shows"), (*rows, *_OTHERS))]
 
 
+class _Whole:
+    # A frame whose texts are shown whole, where pandas cuts them at 50 letters.
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+
+    def __repr__(self) -> str:
+        return formatting.text(self._document())
+
+    def _repr_html_(self) -> str:
+        return formatting.html(self._document())
+
+    def _document(self) -> list[formatting.Part]:
+        return [formatting.Table(tuple(self._frame.columns), tuple(self._frame.itertuples(index=False, name=None)))]
+
+
+def _tools(rest: str) -> Any:
+    found = questions.ask("tools", rest)
+    if not hasattr(found, "columns") or found.empty:
+        return found
+    return _Whole(found.assign(ns=found["ns"].astype(object).where(found["ns"] >= 0, None)))
+
+
 def _hooks(rest: str) -> Any:
     # Without a word to look for, a notebook gets the search itself.
     shell: Any = get_ipython()
@@ -288,6 +311,7 @@ _COMMANDS: dict[str, Callable[[str], Any]] = {
     "stop": _stop,
     "log": _log,
     "run": _run,
+    "tools": _tools,
     "check": checks.ask,
     "doctor": lambda rest: _alone("doctor", rest, ebpflab.doctor),
 }

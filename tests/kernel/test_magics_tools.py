@@ -6,6 +6,8 @@ import os
 
 from test_magics import kernel, notebook  # noqa: F401 (fixtures)
 
+from ebpflab.toolbox import shelf
+
 OPENS = 23
 
 
@@ -38,7 +40,10 @@ def test_a_tool_that_counts_shows_what_it_counted_and_goes_on_until_it_is_stoppe
 
 
 def test_tools_are_listed_and_each_shows_its_options(notebook):  # noqa: F811
-    assert "opensnoop" in notebook.run("%bpf tools").text
+    listed = notebook.run("%bpf tools").text
+    assert len(listed.splitlines()) == 1 + len(shelf.paths())
+    assert max((shelf.find(name).question for name in shelf.paths()), key=len) in listed, "not cut"
+    assert "NA" not in listed
     assert "runqlat" not in notebook.run("%bpf tools file").text
     shown = notebook.run("%bpf tools opensnoop").text
     assert [word for word in ("--only-failed", "did it work?", "ns a run") if word not in shown] == []
