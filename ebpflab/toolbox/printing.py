@@ -91,6 +91,8 @@ class Rows:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, str) and ";" in value and len(value) > _WIDEST:
+        value = f"…{value[1 - _WIDEST :]}"  # of a stack the functions that ran, not those that all have in common
     found = formatting.shown(value, _WIDEST)
     return "" if found is None else formatting.number(found) if isinstance(found, float) else str(found)
 
