@@ -35,6 +35,28 @@ number of runs.
 |---|---|---|---|---|
 """
 
+_TAIL = """
+## How they are written
+
+A tool is one C file. The comment at its top is what `%bpf tools NAME` shows: the question, a sample, the expressions
+that give its rows and its picture of a session `s`, what a run costs, and what the kernel must have. Every
+`const volatile` variable is an option, with the comment behind it as its help. Targets that a section does not say
+stand in a line `Attach:`, in capitals where the user has to give them.
+
+Kernels differ in their hooks, and features decide, never versions. Programs in optional sections are alternatives when
+their names say so; of each purpose the first way is loaded whose hooks this kernel has, and `s.stages` says which:
+
+```c
+SEC("?fentry/vfs_read")               int BPF_PROG(on_read__fentry, struct file *file) { ... }
+SEC("?kprobe/vfs_read")               int BPF_KPROBE(on_read__kprobe, struct file *file) { ... }
+SEC("?tp/syscalls/sys_enter_read")    int on_read__tp(struct trace_event_raw_sys_enter *ctx) { ... }
+```
+
+A way that takes two programs names both: `on_read__kprobe__enter`, `on_read__kprobe__exit`. This works in any cell.
+Members that kernels name differently are CO-RE's affair: `bpf_core_field_exists`, and structs with a suffix such as
+`___old`.
+"""
+
 
 def main(names):
     measured = workloads()
@@ -107,4 +129,4 @@ def document():
         link = f"[`{name}`](../bpf_src/{name}.bpf.c)"
         rows.append(f"| {link} | {tool.question} | {ns} | {runs.rstrip('.')} | {f'{where} {options}'.strip()} |\n")
     needs = "".join(f"- **{name}**: {shelf.find(name).needs}\n" for name in sorted(shelf.paths()))
-    return f"{_HEAD}{''.join(rows)}\n## What they need\n\n{needs}"
+    return f"{_HEAD}{''.join(rows)}\n## What they need\n\n{needs}{_TAIL}"
