@@ -12,7 +12,7 @@ from ebpflab.toolbox import arguments, shelf
 
 TOOLS = sorted(shelf.paths())
 # Tools that take what this machine's kernel refuses: trampolines. They run in virtual machines.
-NOT_HERE: set[str] = set()
+NOT_HERE = {"lsmfile"}
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def places(request):
 
     def place(word):
         if word == "CGROUP":
-            return request.getfixturevalue("group").path
+            return request.getfixturevalue("group").name
         assert word == "INTERFACE", word
-        return "lo,mode=generic"
+        return "lo"
 
     return place
 
@@ -77,8 +77,8 @@ def test_opensnoop_sees_failed_and_successful_opens_of_one_process(tool, tmp_pat
     frame = session.events.df()
     ours = frame[frame["path"].isin([str(there), str(missing)]) & (frame["flags"] & os.O_ACCMODE == os.O_RDONLY)]
     assert ours.groupby("path", observed=True)["error"].agg(list).to_dict() == {
-        str(there): [0] * 11,
-        str(missing): [2] * 11,
+        str(there): ["OK"] * 11,
+        str(missing): ["ENOENT"] * 11,
     }
     assert set(ours["pid"]) == {os.getpid()}
     assert (ours["took"].dt.total_seconds() > 0).all()

@@ -66,7 +66,7 @@ def test_text_has_one_head_and_the_totals_are_not_among_the_rows(watching, tmp_p
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=30)
     head, *rows = rest.splitlines()
-    assert head.split() == ["time", "took", "pid", "flags", "error", "comm", "path"]
+    assert head.split() == ["time", "took", "pid", "comm", "flags", "error", "path"]
     ours = [row.index(str(tmp_path)[:50]) for row in rows if str(tmp_path)[:50] in row]  # long values are cut
     assert len(ours) > OPENS
     assert len(set(ours)) == 1, "columns keep their place"
