@@ -2,7 +2,7 @@
 //
 //     %bpf run tcpaccept --for 5s
 //     time                        pid  comm    local             local_port  remote            remote_port
-//     2026-11-23 05:23:47.327   11824  python  ::ffff:127.0.0.1       39105  ::ffff:127.0.0.1        47730
+//     2026-11-23 05:23:47.327   11824  python         127.0.0.1       39105         127.0.0.1        47730
 //     2026-11-23 05:23:47.337   11824  python  ::1                    40501  ::1                     39034
 //
 // Plot:     s.events.plot.top("remote")
@@ -17,9 +17,9 @@ struct event {
 	ktime_t time;
 	u32 pid;
 	char comm[16];
-	struct in6_addr local;
+	ip_t local;
 	port_t local_port;
-	struct in6_addr remote;
+	ip_t remote;
 	port_t remote_port;
 };
 

@@ -2,10 +2,10 @@
 //
 //     %bpf run tcpconnect --for 5s
 //     time            pid  comm    local             local_port  remote            remote_port  error            took
-//     05:23:39.379  11648  python  ::ffff:127.0.0.1       42850  ::ffff:127.0.0.1        37631  OK              64 us
+//     05:23:39.379  11648  python         127.0.0.1       42850         127.0.0.1        37631  OK              64 us
 //     05:23:39.393  11648  python  ::1                    49406  ::1                     35303  OK              28 us
-//     05:23:39.404  11648  python  ::ffff:127.0.0.1       53294  ::ffff:127.0.0.1            1  ECONNREFUSED  34.4 us
-//     05:23:40.604  11648  python  ::ffff:127.0.0.1       53172  ::ffff:127.0.0.1        44363  ECANCELED       1.2 s
+//     05:23:39.404  11648  python         127.0.0.1       53294         127.0.0.1            1  ECONNREFUSED  34.4 us
+//     05:23:40.604  11648  python         127.0.0.1       53172         127.0.0.1        44363  ECANCELED       1.2 s
 //
 // Plot:     s.events.plot.hist("took", by="comm")
 // Overhead: 280 ns a run; one run for each change of a connection's state, about five at each end.
@@ -32,9 +32,9 @@ struct event {
 	ktime_t time;
 	u32 pid;
 	char comm[16];
-	struct in6_addr local;
+	ip_t local;
 	port_t local_port;
-	struct in6_addr remote;
+	ip_t remote;
 	port_t remote_port;
 	errno_t error;                    // ECANCELED: the process did not wait for the answer
 	duration_t took;                  // from the first SYN to the answer

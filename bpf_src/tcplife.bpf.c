@@ -33,9 +33,9 @@ struct event {
 	ktime_t time;                     // when it ended
 	u32 pid;
 	char comm[16];
-	struct in6_addr local;
+	ip_t local;
 	port_t local_port;
-	struct in6_addr remote;
+	ip_t remote;
 	port_t remote_port;
 	u64 sent;                         // bytes, each counted once
 	u64 received;

@@ -2,8 +2,8 @@
 //
 //     %bpf run tcpretrans --for 5s
 //     time            pid  comm    local             local_port  remote            remote_port  state     error
-//     05:24:16.477  12502  python  ::ffff:127.0.0.1       34144  ::ffff:127.0.0.1        40149  SYN_SENT  OK
-//     05:24:16.477  12502  python  ::ffff:127.0.0.1       34128  ::ffff:127.0.0.1        40149  SYN_SENT  OK
+//     05:24:16.477  12502  python         127.0.0.1       34144         127.0.0.1        40149  SYN_SENT  OK
+//     05:24:16.477  12502  python         127.0.0.1       34128         127.0.0.1        40149  SYN_SENT  OK
 //
 // Plot:     s.events.plot.rate(by="remote")
 // Overhead: 636 ns a run; one run for each retransmission, each accept() and each change of a connection's state.
@@ -44,9 +44,9 @@ struct event {
 	ktime_t time;
 	u32 pid;                          // 0: opened before the tool was started
 	char comm[16];
-	struct in6_addr local;
+	ip_t local;
 	port_t local_port;
-	struct in6_addr remote;
+	ip_t remote;
 	port_t remote_port;
 	enum state state;                 // NEW_SYN_RECV: a SYN-ACK is sent again
 	errno_t error;                    // why it could not be sent, either

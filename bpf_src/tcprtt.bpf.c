@@ -2,9 +2,9 @@
 //
 //     %bpf run tcprtt --for 5s --by-address
 //     remote               low    high   count
-//     ::ffff:127.0.0.1       8      15       9
-//     ::ffff:127.0.0.1      16      31       7
-//     ::ffff:127.0.0.1      32      63      14
+//            127.0.0.1       8      15       9
+//            127.0.0.1      16      31       7
+//            127.0.0.1      32      63      14
 //     ::1                   16      31       5
 //
 // Rows:     s.maps["rtt"].hist()
@@ -17,7 +17,7 @@ const volatile bool by_address = false;  // a histogram for each remote address,
 const volatile u16 port = 0;  // only connections with this port at either end; 0: every port
 
 struct key {
-	struct in6_addr remote;
+	ip_t remote;
 };
 
 struct hist {
@@ -62,8 +62,7 @@ int BPF_PROG(on_segment, struct sock *socket)
 	if (by_address && sk->skc_family == AF_INET6) {
 		bpf_probe_read_kernel(&key.remote, sizeof(key.remote), &sk->skc_v6_daddr);
 	} else if (by_address) {
-		key.remote.in6_u.u6_addr32[2] = bpf_htonl(0xffff);
-		key.remote.in6_u.u6_addr32[3] = sk->skc_daddr;
+		key.remote = (struct in6_addr){ .in6_u.u6_addr32 = { 0, 0, bpf_htonl(0xffff), sk->skc_daddr } };
 	}
 	bpf_map_update_elem(&rtt, &key, &empty, BPF_NOEXIST);
 	hist = bpf_map_lookup_elem(&rtt, &key);

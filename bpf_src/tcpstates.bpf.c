@@ -51,9 +51,9 @@ struct event {
 	ktime_t time;
 	u32 pid;                          // 0: no process has it yet
 	char comm[16];
-	struct in6_addr local;
+	ip_t local;
 	port_t local_port;
-	struct in6_addr remote;
+	ip_t remote;
 	port_t remote_port;
 	enum state before;
 	enum state after;
