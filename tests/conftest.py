@@ -6,7 +6,12 @@ import os
 import sys
 import threading
 
+import hypothesis
 import pytest
+
+# How long one example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("ebpflab", deadline=None)
+hypothesis.settings.load_profile("ebpflab")
 
 
 @pytest.fixture(autouse=True, scope="session")
