@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .recording.playback import Playback
     from .toolbox.tool import Tool
 
+_IN_PROCESSES = ("uprobe", "uretprobe", "uprobe.multi", "uprobe.session", "usdt")
 _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
 
 
@@ -76,6 +77,8 @@ class Session(Programs):
         Who loaded it: ``libbpf``, or ``bcc`` for a cell of BCC's dialect.
     source : str
         The C text; empty for an object file.
+    object : bytes
+        The object file that was loaded, for libbpf, bpftool or Aya to load as well; empty of a recording.
     vars : Variables
         The global variables of the program, as a mapping.
     maps : Maps
@@ -95,7 +98,7 @@ class Session(Programs):
         super().__init__(name, handle, Btf.parse(handle.btf), prepared.cell)
         self.engine = prepared.engine.name
         self.source = prepared.cell.source if prepared.cell else ""
-        self.warnings = prepared.warnings
+        self.object, self.warnings = prepared.object, prepared.warnings
         self.tool: Tool | None = None
         self.streams: dict[str, Events] = {}
         self._targets, self._more = dict(prepared.targets), dict(prepared.more)
@@ -345,8 +348,16 @@ class Session(Programs):
     ) -> str | None:
         # The target as text, which is all that crosses to the engine.
         text = target if isinstance(target, str) or target is None else f"fd:{target.fileno()}"
-        place = text or self._targets.get(name) or self._targets.get(section) or parse_section(section).place
+        parsed = parse_section(section)
+        place = text or self._targets.get(name) or self._targets.get(section) or parsed.place
+        if parsed.kind in _IN_PROCESSES and ",pid=" not in place and (only := self._only_process()):
+            options = {"pid": only, **options}
         return ",".join([place, *(f"{option}={value}" for option, value in options.items())]) or None
+
+    def _only_process(self) -> int:
+        # Every process enters the kernel where it is probed: a tool that looks at one of them leaves the others alone.
+        has = self.tool is not None and any(p.name == "pid" for p in self.tool.parameters)
+        return int(self.vars["pid"]) if has else 0
 
     def _others(self, name: str, section: str) -> tuple[str, ...]:
         return self._more.get(name, ()) or self._more.get(section, ())
