@@ -143,7 +143,7 @@ def _run(rest: str) -> None:
     # A tool as a cell: its session in a variable of its name, and its picture when its time is over.
     shell: Any = get_ipython()
     try:
-        words = shlex.split(rest)
+        words = shlex.split(shell.var_expand(rest))  # --pid {child.pid}
     except ValueError as error:
         raise CellError(f"the line after %bpf run cannot be read: {error}", hint="check the quotes") from error
     wanted = arguments.parse(words, "%bpf run", (("--as", {"dest": "variable", "metavar": "NAME", "help": _AS}),))

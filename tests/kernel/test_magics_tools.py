@@ -37,6 +37,9 @@ def test_a_tool_that_counts_shows_what_it_counted_and_goes_on_until_it_is_stoppe
     assert "waits: first " in [c["data"] for c in answer.of("update_display_data")][-1]["text/plain"]
     assert "attached" in notebook.run("%bpf run runqlat").text
     assert notebook.run("(runqlat.state, waits.state)").text == "('attached', 'detached')"
+    notebook.run("import os")
+    assert notebook.run("%bpf run runqlat --pid {os.getpid()}").of("error") == []
+    assert notebook.run("runqlat.vars['pid'] == os.getpid()").text == "True"
 
 
 def test_tools_are_listed_and_each_shows_its_options(notebook):  # noqa: F811
