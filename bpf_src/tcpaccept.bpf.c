@@ -2,7 +2,7 @@
 //
 //     %bpf run tcpaccept --for 5s
 //     time                        pid  comm    local             local_port  remote            remote_port
-//     2026-11-23 05:23:47.327   11824  python         127.0.0.1       39105         127.0.0.1        47730
+//     2026-11-23 05:23:47.327   11824  python  127.0.0.1              39105  127.0.0.1               47730
 //     2026-11-23 05:23:47.337   11824  python  ::1                    40501  ::1                     39034
 //
 // Plot:     s.events.plot.top("remote")

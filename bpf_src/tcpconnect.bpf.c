@@ -2,10 +2,10 @@
 //
 //     %bpf run tcpconnect --for 5s
 //     time            pid  comm    local             local_port  remote            remote_port  error            took
-//     05:23:39.379  11648  python         127.0.0.1       42850         127.0.0.1        37631  OK              64 us
+//     05:23:39.379  11648  python  127.0.0.1              42850  127.0.0.1               37631  OK              64 us
 //     05:23:39.393  11648  python  ::1                    49406  ::1                     35303  OK              28 us
-//     05:23:39.404  11648  python         127.0.0.1       53294         127.0.0.1            1  ECONNREFUSED  34.4 us
-//     05:23:40.604  11648  python         127.0.0.1       53172         127.0.0.1        44363  ECANCELED       1.2 s
+//     05:23:39.404  11648  python  127.0.0.1              53294  127.0.0.1                   1  ECONNREFUSED  34.4 us
+//     05:23:40.604  11648  python  127.0.0.1              53172  127.0.0.1               44363  ECANCELED       1.2 s
 //
 // Plot:     s.events.plot.hist("took", by="comm")
 // Overhead: 280 ns a run; one run for each change of a connection's state, about five at each end.

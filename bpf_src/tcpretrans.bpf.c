@@ -2,8 +2,8 @@
 //
 //     %bpf run tcpretrans --for 5s
 //     time            pid  comm    local             local_port  remote            remote_port  state     error
-//     05:24:16.477  12502  python         127.0.0.1       34144         127.0.0.1        40149  SYN_SENT  OK
-//     05:24:16.477  12502  python         127.0.0.1       34128         127.0.0.1        40149  SYN_SENT  OK
+//     05:24:16.477  12502  python  127.0.0.1              34144  127.0.0.1               40149  SYN_SENT  OK
+//     05:24:16.477  12502  python  127.0.0.1              34128  127.0.0.1               40149  SYN_SENT  OK
 //
 // Plot:     s.events.plot.rate(by="remote")
 // Overhead: 636 ns a run; one run for each retransmission, each accept() and each change of a connection's state.

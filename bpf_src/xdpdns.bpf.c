@@ -1,11 +1,11 @@
 // xdpdns: which names are asked for through an interface, by whom, and what is answered how fast?
 //
 //     %bpf run xdpdns --attach on_arrival=eth0 --attach on_departure=eth0 --for 5s
-//     time          client            server            message   answers  type     took  name
-//     05:31:02.267    192.0.2.1  192.0.2.2  QUESTION        0  AAAA     0 ns  www.example.org
-//     05:31:02.268    192.0.2.1  192.0.2.2  NOERROR         2  AAAA  1.48 ms  www.example.org
-//     05:31:02.268    192.0.2.1  192.0.2.2  QUESTION        0  MX       0 ns  nowhere.example.org
-//     05:31:02.299    192.0.2.1  192.0.2.2  NXDOMAIN        0  MX    31.2 ms  nowhere.example.org
+//     time          client     server     message   answers  type     took  name
+//     05:31:02.267  192.0.2.1  192.0.2.2  QUESTION        0  AAAA     0 ns  www.example.org
+//     05:31:02.268  192.0.2.1  192.0.2.2  NOERROR         2  AAAA  1.48 ms  www.example.org
+//     05:31:02.268  192.0.2.1  192.0.2.2  QUESTION        0  MX       0 ns  nowhere.example.org
+//     05:31:02.299  192.0.2.1  192.0.2.2  NXDOMAIN        0  MX    31.2 ms  nowhere.example.org
 //
 // Plot:     s.events.plot.top("name")
 // Attach:   on_arrival=INTERFACE on_departure=INTERFACE
