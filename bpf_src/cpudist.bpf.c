@@ -8,7 +8,7 @@
 //         16      31    6805
 //         32      63    7628
 //
-// Rows:     s.maps["on_cpu"].hist()
+// Rows:     s.maps["on_cpu"].hist().query("count > 0")
 // Plot:     s.maps["on_cpu"].plot(units="us")
 // Overhead: 136 ns a run; one run for each switch.
 // Needs:    scheduler tracepoints with BTF (Linux 5.5).

@@ -8,7 +8,7 @@
 //          8      15    3297
 //         16      31    3211
 //
-// Rows:     s.maps["latency"].hist()
+// Rows:     s.maps["latency"].hist().query("count > 0")
 // Plot:     s.maps["latency"].plot(units="us")
 // Overhead: 336 ns a run; one run for each wake-up, and one for each switch.
 // Needs:    scheduler tracepoints with BTF (Linux 5.5).

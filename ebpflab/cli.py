@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="one count by libbpf, BCC and bpftrace; check --help has its options")
     check.set_defaults(run=lambda _: _check([]))
 
+    tools = commands.add_parser("tools", help="the tools of bpf_src, or all of one")
+    tools.add_argument("pattern", nargs="?", default="", metavar="TOOL|WORD", help="a tool, or a word of its question")
+    tools.add_argument("--json", action="store_true", help="the same, for scripts")
+    tools.set_defaults(run=functools.partial(_inspect, questions.QUESTIONS["tools"]))
+
     replay = commands.add_parser("replay", help="show what a recording holds")
     replay.add_argument("file", type=Path, metavar="FILE", help="what s.events.record(FILE) wrote")
     replay.add_argument("--speed", default="max", metavar="X", help="take 1/X of the original time (default: none)")

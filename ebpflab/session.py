@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -311,8 +311,7 @@ class Session(Programs):
         for buffer, size in sizes.items():
             self._handle.resize(buffer, size)
         self._handle.load()
-        verified = {p.name: p.verified for p in self._handle.programs()}
-        self._programs = [replace(p, verified=verified.get(p.name, 0)) for p in self._programs]
+        self._programs = list(self._handle.programs())  # with the kernel's counts of their instructions
         self._state = "loaded"
         self.vars.loaded(self._handle)
         self.maps.loaded(self._handle)

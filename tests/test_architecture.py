@@ -110,7 +110,7 @@ MAY_IMPORT = {
     "toolbox.tool": "errors formatting",
     "toolbox.shelf": "errors similar toolbox.tool",
     "toolbox.answer": "errors",
-    "toolbox.arguments": "errors options toolbox.shelf toolbox.tool",
+    "toolbox.arguments": "errors similar tables.* options toolbox.shelf toolbox.tool",
     "toolbox.printing": "errors formatting",
     "toolbox.command": "errors loading batches toolbox.*",
     "toolbox": "",

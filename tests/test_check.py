@@ -33,6 +33,13 @@ def sources(section, scope):
     return {text.witness: text.source for text in texts(section, scope)}
 
 
+@pytest.mark.parametrize("line", ["--help", "--foo", "--for banana", "tp/a/b --pid x", "tp/a/b c"])
+def test_a_mistake_on_the_line_of_a_check_is_a_message_with_the_usage(line):
+    with pytest.raises(CellError) as caught:
+        command.ask(line)
+    assert caught.value.hint
+
+
 def test_all_three_leave_out_what_is_not_in_the_namespace():
     found = sources(GETPPID, Scope(namespace=4026532177))
     assert list(found) == ["libbpf", "bcc", "bpftrace"]

@@ -91,7 +91,9 @@ def slow(tmp_path, monkeypatch):
 
 def test_tools_are_found_by_name_and_by_a_word_of_their_question(slow):
     assert shelf.find("slow").path == slow
-    assert ebpflab.tools()[["tool", "options", "ns"]].values.tolist() == [["slow", "--min-us --failed --comm", 1234]]
+    assert ebpflab.tools()[["tool", "options", "ns"]].values.tolist() == [
+        ["slow", "--attach on_packet=INTERFACE --min-us --failed --comm", 1234]
+    ]
     assert ebpflab.tools("LONG")["tool"].tolist() == ["slow"]
     assert ebpflab.tools("disk").attrs["note"] == "no tool answers to 'disk'; %bpf tools lists all"
     with pytest.raises(CellError, match="there is no tool 'slwo'") as caught:
@@ -124,6 +126,7 @@ def test_parameters_are_options_before_and_behind_the_name(words, values):
         ("slow", "slow has to be told where"),
         ("slow --min-s 2", "unknown option --min-s"),
         ("slow other", "unrecognized arguments: other"),
+        ("slow --min-us soon", "--min-us soon: that is no whole number"),
         ("--for 2s", "there is no tool '2s' in bpf_src"),
         ("", "%bpf run needs the name of a tool"),
     ],
@@ -217,6 +220,31 @@ def test_any_values_are_valid_json(values):
     JsonLines(out).rows(pd.DataFrame(values, columns=["float", "text", "raw", "whole"]))
     rows = [json.loads(line, parse_constant=pytest.fail) for line in out.getvalue().splitlines()]
     assert [(row["text"], row["raw"], row["whole"]) for row in rows] == [(t, b.hex(), n) for _, t, b, n in values]
+
+
+def test_text_that_goes_to_a_file_is_whole_and_on_a_terminal_a_mark_says_what_was_cut():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stack, path = ";".join(["start", *["between"] * 20, "leaf"]), "/" + "x" * 300
+    frame = pd.DataFrame({"stack": [stack], "first": [path], "last": [path]})
+    file, terminal = io.StringIO(), Terminal()
+    Rows(file, io.StringIO()).rows(frame)
+    Rows(terminal, io.StringIO()).rows(frame)
+    assert file.getvalue().splitlines()[1].split() == [stack, path, path]
+    shown = terminal.getvalue().splitlines()[1].split()
+    assert shown[0].startswith("…")
+    assert shown[0].endswith("between;leaf")
+    assert shown[1] == path[:59] + "…"
+    assert shown[2] == path
+
+
+def test_a_stack_that_is_not_there_is_empty_in_an_answer():
+    s = session('s.maps["calls"].df()')
+    frame = pd.DataFrame({"user": pd.Categorical(["a;b", "[EFAULT]"]), "kernel": ["[EFAULT]", "c"]})
+    s.maps["calls"].df = lambda: frame
+    assert answer.rows(s).values.tolist() == [["a;b", ""], ["", "c"]]
 
 
 def test_text_keeps_its_columns_and_repeats_the_head_only_for_other_columns():

@@ -221,7 +221,8 @@ def _tools(rest: str) -> Any:
     found = questions.ask("tools", rest)
     if not hasattr(found, "columns") or found.empty:
         return found
-    return _Whole(found.assign(ns=found["ns"].astype(object).where(found["ns"] >= 0, None)))
+    whole = found["ns"].astype(object)
+    return _Whole(found.assign(ns=whole.where(whole.notna(), None)).rename(columns={"ns": "ns a run"}))
 
 
 def _hooks(rest: str) -> Any:

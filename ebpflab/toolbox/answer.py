@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..session import Session
 
 _ROWS = "s.events.df()"
+_ABSENT = "[EFAULT]"
 _PLOT = "s.events.plot.rate()"
 
 
@@ -31,6 +32,18 @@ def rows(session: Session) -> pd.DataFrame:
         The session is closed, or has no events or more than one stream.
     """
     frame: pd.DataFrame = _value(_parsed(session.tool.rows if session.tool and session.tool.rows else _ROWS), session)
+    return _without_absent(frame)
+
+
+def _without_absent(frame: pd.DataFrame) -> pd.DataFrame:
+    # A thread that was in user space has no stack in the kernel: bpf_get_stackid() says EFAULT, and that is no error.
+    for name in frame.columns:
+        column = frame[name]
+        if hasattr(column, "cat"):
+            if _ABSENT in column.cat.categories:
+                frame[name] = column.cat.rename_categories({_ABSENT: ""})
+        elif column.dtype.kind == "O":
+            frame[name] = column.where(column != _ABSENT, "")
     return frame
 
 

@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from ..batches import Tail
     from ..session import Session
 
-_KEEP = "100000"  # rows: what was shown is not needed again
+_KEEP = "1e6"  # rows that may wait to be written
 _LOOK = 0.1  # seconds between two looks for new rows: a reader sees them as they come
 _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--json", {"action": "store_true", "help": "a line of JSON for each row; the last one has the totals"}),
     ("--every", {"type": float, "metavar": "SECONDS", "help": "show what was counted so far again and again"}),
-    ("--help", {"action": "store_true", "help": "what the tool answers, and its options"}),
 )
-_USAGE = "ebpflab run TOOL [--for 10s] [--json] [options of the tool]; ebpflab inspect tools lists the tools"
+_WITHOUT = ("--watch", "--no-attach")  # a shell shows rows, and loading alone would show nothing
+_USAGE = "ebpflab run TOOL [--for 10s] [--json] [options of the tool]; ebpflab tools lists the tools"
+_COMMON = """\
+of every tool: --for 10s, --json, --every SECONDS (what was counted so far, again and again),
+  --attach PROGRAM=TARGET, --var NAME=VALUE, --buffer MAP=64MiB, --keep ROWS, --unsafe"""
 
 
 def main(words: Sequence[str], out: TextIO | None = None) -> int:
@@ -60,21 +63,33 @@ def main(words: Sequence[str], out: TextIO | None = None) -> int:
     if not [word for word in words if word not in ("--help", "-h")]:
         print(_USAGE, file=out)
         return 0
-    asked = arguments.parse(["--help" if word == "-h" else word for word in words], "ebpflab run", _OPTIONS)
-    if asked.given.help:
-        print(asked.tool, file=out)
+    if {"--help", "-h"} & set(words):
+        print(
+            str(arguments.tool_of(words, "ebpflab run")).replace("%bpf run", "ebpflab run"), _COMMON, sep="\n", file=out
+        )
         return 0
+    asked = arguments.parse(words, "ebpflab run", _OPTIONS, _WITHOUT)
+    import pandas as _pandas  # noqa: F401 - now: its hundreds of files and its time are not among what a tool sees
+
     writer = JsonLines(out) if asked.given.json else Rows(out, sys.stderr)
     with _asked_to_end() as ended, _loaded(asked) as session:
         began = time.monotonic()
+        _say(asked, writer)
         tails = {} if answer.counted(session) else _tails(session)
         _follow(session, tails, writer, asked, ended)
         session.detach()
         gone = time.monotonic() - began  # without what it takes to name the functions of stacks
         _news(tails, writer)
         rows = 0 if tails else _counted(session, writer)
-        writer.totals(_totals(session, gone, rows))
+        writer.totals(_totals(session, gone, rows, sum(tail.missed for tail in tails.values())))
     return 0
+
+
+def _say(asked: arguments.Request, writer: JsonLines | Rows) -> None:
+    # Who sits before a terminal should not wonder whether it runs.
+    if isinstance(writer, Rows) and sys.stderr.isatty():
+        end = "" if asked.options.seconds is None else f" for {asked.options.seconds:g} s"
+        sys.stderr.write(f"{asked.tool.name} runs{end}; Ctrl-C ends it and shows the totals\n")
 
 
 @contextlib.contextmanager
@@ -145,9 +160,14 @@ def _counted(session: Session, writer: JsonLines | Rows) -> int:
     return len(frame)
 
 
-def _totals(session: Session, seconds: float, rows: int) -> dict[str, Any]:
-    # The books of all buffers; of a tool that counts in maps, how many rows it had at the end.
+def _totals(session: Session, seconds: float, rows: int, missed: int) -> dict[str, Any]:
+    # The books of all buffers; of a tool that counts in maps, how many rows it had at the end. Lost is what a full
+    # buffer refused, missed what was received and pushed out again before it could be written.
     stats = [events.stats() for events in session.streams.values()]
     lost = [each["lost"] for each in stats if each["lost"] is not None]
-    received = {"received": sum(each["received"] for each in stats), "lost": sum(lost)} if stats else {"rows": rows}
+    received = (
+        {"received": sum(each["received"] for each in stats), "lost": sum(lost), "missed": missed}
+        if stats
+        else {"rows": rows}
+    )
     return {"tool": session.name, "seconds": round(seconds, 3), **received}

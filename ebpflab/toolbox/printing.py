@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .. import formatting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
-_WIDEST = 60  # characters of a value; a terminal cuts the last column itself
-_NARROWEST = 6
+_WIDEST = 60  # characters of a value on a terminal, but in the last column
+_LONGEST = 1 << 16
+_USUAL = {"comm": 15, "pid": 7}  # characters that columns get at least, for rows that are still to come
+
+
+def write(out: TextIO, text: str) -> None:
+    r"""Write text to a file whole and at once, whatever signals come meanwhile.
+
+    Python's own buffers lose what is left of a large text when a signal interrupts a write to a full pipe (seen with
+    CPython 3.11, where the handler returns and the write goes on with what comes next).
+
+    Examples
+    --------
+    >>> write(sys.stdout, "a line\n")
+    """
+    try:
+        descriptor = out.fileno()
+    except (AttributeError, OSError):  # a file in memory
+        out.write(text)
+        return
+    out.flush()
+    left = memoryview(text.encode(out.encoding or "utf-8", "backslashreplace"))
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 class JsonLines:
@@ -37,13 +60,11 @@ class JsonLines:
         head = {"stream": stream} if stream else {}
         lines = [json.dumps({**head, **dict(zip(names, row, strict=True))}) for row in zip(*columns, strict=True)]
         if lines:
-            self._out.write("\n".join(lines) + "\n")
-            self._out.flush()
+            write(self._out, "\n".join(lines) + "\n")
 
     def totals(self, totals: Mapping[str, Any]) -> None:
         """Write the last line."""
-        self._out.write(json.dumps({"totals": dict(totals)}) + "\n")
-        self._out.flush()
+        write(self._out, json.dumps({"totals": dict(totals)}) + "\n")
 
 
 class Rows:
@@ -56,6 +77,7 @@ class Rows:
 
     def __init__(self, out: TextIO, notes: TextIO) -> None:
         self._out, self._notes = out, notes
+        self._widest = _WIDEST if out.isatty() else None  # a file or another program gets all of it
         self._widths: dict[tuple[str, ...], list[int]] = {}
         self._last: tuple[str, ...] = ()
 
@@ -64,18 +86,23 @@ class Rows:
         if frame.empty:
             return
         names = tuple(str(name) for name in frame.columns)
-        columns = [[_shown(value) for value in frame.iloc[:, place]] for place in range(len(names))]
+        last = len(names) - 1  # the terminal's own affair
+        columns = [
+            [_shown(value, None if place == last else self._widest) for value in frame.iloc[:, place]]
+            for place in range(len(names))
+        ]
         widths = self._widths.setdefault(
-            names, [max(_NARROWEST, len(name), *map(len, cells)) for name, cells in zip(names, columns, strict=True)]
+            names,
+            [max(_USUAL.get(name, 6), len(name), *map(len, cells)) for name, cells in zip(names, columns, strict=True)],
         )
         right = [kind.kind in "iufm" for kind in frame.dtypes]
+        lines: list[str] = []
         if (stream, *names) != self._last:
             self._last = (stream, *names)
-            self._line([f"# {stream}"] if stream else [], [0], [False])
-            self._line(list(names), widths, right)
-        for row in zip(*columns, strict=True):
-            self._line(list(row), widths, right)
-        self._out.flush()
+            lines += [f"# {stream}"] if stream else []
+            lines.append(_line(names, widths, right))
+        lines += [_line(row, widths, right) for row in zip(*columns, strict=True)]
+        write(self._out, "".join(f"{line}\n" for line in lines))
 
     def totals(self, totals: Mapping[str, Any]) -> None:
         """Write the totals, apart from the rows."""
@@ -83,18 +110,19 @@ class Rows:
         self._notes.write(f"{shown}\n")
         self._notes.flush()
 
-    def _line(self, cells: list[str], widths: list[int], right: list[bool]) -> None:
-        if cells:
-            found = zip(cells, widths, right, strict=True)
-            line = "  ".join(cell.rjust(width) if at_right else cell.ljust(width) for cell, width, at_right in found)
-            self._out.write(line.rstrip() + "\n")
+
+def _line(cells: Sequence[str], widths: list[int], right: list[bool]) -> str:
+    found = zip(cells, widths, right, strict=True)
+    return "  ".join(cell.rjust(width) if at_right else cell.ljust(width) for cell, width, at_right in found).rstrip()
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, str) and ";" in value and len(value) > _WIDEST:
-        value = f"…{value[1 - _WIDEST :]}"  # of a stack the functions that ran, not those that all have in common
-    found = formatting.shown(value, _WIDEST)
-    return "" if found is None else formatting.number(found) if isinstance(found, float) else str(found)
+def _shown(value: Any, widest: int | None) -> str:
+    found = formatting.shown(value, _LONGEST)
+    text = "" if found is None else formatting.number(found) if isinstance(found, float) else str(found)
+    if widest is None or len(text) <= widest:
+        return text
+    # Of a stack the functions that ran, not those that all stacks have in common.
+    return f"…{text[1 - widest :]}" if ";" in text else f"{text[: widest - 1]}…"
 
 
 def _plain(column: pd.Series[Any]) -> list[Any]:

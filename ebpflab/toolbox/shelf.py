@@ -45,8 +45,8 @@ def find(name: str) -> Tool:
         near = nearest(name, sorted(known))
         raise CellError(
             f"there is no tool {name!r} in bpf_src",
-            hint=f"{f'did you mean {near[0]}? ' if near else ''}%bpf tools lists all {len(known)}; "
-            "or give C text, or the path of a .c or .o file",
+            hint=f"{f'did you mean {near[0]}? ' if near else ''}%bpf tools (ebpflab tools, in a shell) lists all "
+            f"{len(known)}; or give C text, or the path of a .c or .o file",
         )
     return parse(known[name].read_text(), known[name])
 
@@ -64,7 +64,7 @@ def tools(pattern: str = "") -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        tool, question, options (of ``%bpf run``), and ns of one run by the kernel's statistics, -1 if not measured.
+        tool, question, options (of ``%bpf run``), and ns of one run by the kernel's statistics, if measured.
 
     Examples
     --------
@@ -76,11 +76,11 @@ def tools(pattern: str = "") -> pd.DataFrame:
     found = [parse(path.read_text(), path) for path in dict(sorted(paths().items())).values()]
     word = pattern.lower()
     rows = [
-        (t.name, t.question, " ".join(p.option for p in t.parameters), -1 if t.nanoseconds is None else t.nanoseconds)
+        (t.name, t.question, " ".join([*t.places, *(p.option for p in t.parameters)]), t.nanoseconds)
         for t in found
         if word in t.name or word in t.question.lower()
     ]
-    frame = pd.DataFrame(rows, columns=["tool", "question", "options", "ns"])
+    frame = pd.DataFrame(rows, columns=["tool", "question", "options", "ns"]).astype({"ns": "Int64"})
     if frame.empty:
         frame.attrs["note"] = f"no tool answers to {pattern!r}; %bpf tools lists all"
     return frame

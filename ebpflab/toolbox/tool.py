@@ -97,6 +97,11 @@ class Tool:
         return {program: place for program, place in self.attach.items() if program not in self.targets}
 
     @property
+    def places(self) -> list[str]:
+        """The options that have to be given: ``--attach on_packet=INTERFACE``."""
+        return [f"--attach {program}={place}" for program, place in self.wanted.items()]
+
+    @property
     def nanoseconds(self) -> int | None:
         """What one run of its programs costs by the kernel's own statistics, as the header says."""
         match = _NANOSECONDS.search(self.overhead)

@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> int:
 
 def _parser(prog: str, *, add_help: bool = False) -> Parser:
     about = "Count the same events with libbpf's C, BCC's C and bpftrace, and show the three side by side."
-    usage = f"{prog} [HOOK] [--for 5s] [--pid N] [-- COMMAND ...]"
+    usage = f"{prog.replace('%', '%%')} [HOOK] [--for 5s] [--pid N] [-- COMMAND ...]"
     parser = Parser(prog=prog, usage=usage, description=about, add_help=add_help, allow_abbrev=False)
     add = parser.add_argument
     add("hook", nargs="?", default=_DEFAULT, metavar="HOOK", help=f"what is counted (default {_DEFAULT})")

@@ -60,6 +60,19 @@ def test_json_is_a_valid_line_for_each_row_and_ends_with_the_totals(number, watc
     assert (last["totals"]["received"], last["totals"]["lost"]) == (len(rows), 0)
 
 
+def test_rows_that_the_writer_was_too_slow_for_are_counted(watching, tmp_path):
+    process = watching("--json", "--keep", "997")
+    opened(tmp_path, 30_011)  # nobody reads the pipe meanwhile, and it is full soon
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    *rows, last = [json.loads(line) for line in out.splitlines()]
+    totals = last["totals"]
+    assert (process.returncode, errors) == (0, "")
+    assert totals["missed"] > 0
+    assert len(rows) + totals["missed"] == totals["received"]
+    assert totals["received"] + totals["lost"] > 30_011
+
+
 def test_text_has_one_head_and_the_totals_are_not_among_the_rows(watching, tmp_path):
     process = watching()
     opened(tmp_path, OPENS)
@@ -97,7 +110,9 @@ def test_mistakes_are_one_message_and_exit_code_1():
     for words, said in (
         (["opensnop"], "did you mean opensnoop?"),
         (["opensnoop", "--only-fialed"], "did you mean --only-failed"),
-        (["opensnoop", "--pid", "nobody"], "pid"),
+        (["opensnoop", "--pid", "nobody"], "--pid nobody: that is no whole number"),
+        (["argsnoop", "--nr", "opnat"], "did you mean openat"),
+        (["opensnoop", "--watch"], "unknown option --watch"),
         (["opensnoop", "--for", "soon"], "'soon' is not a duration"),
         (["--json"], "needs the name of a tool"),
     ):
@@ -110,6 +125,7 @@ def test_mistakes_are_one_message_and_exit_code_1():
 
 def test_help_shows_the_tool_and_a_run_without_words_how_to_go_on():
     out, _ = start("opensnoop", "--help").communicate(timeout=30)
-    assert [word for word in ("did it work?", "--only-failed", "only this process") if word not in out] == []
+    assert [word for word in ("did it work?", "--only-failed", "only this process", "--every") if word not in out] == []
+    assert "ebpflab run opensnoop" in out
     out, _ = start().communicate(timeout=30)
     assert out.startswith("ebpflab run TOOL")
