@@ -254,6 +254,9 @@ def test_text_keeps_its_columns_and_repeats_the_head_only_for_other_columns():
     writer.rows(pd.DataFrame({"pid": [8], "comm": ["ls"]}))
     writer.rows(pd.DataFrame({"pid": [], "comm": []}))
     writer.rows(pd.DataFrame({"n": [1]}))
+    writer.again()
+    writer.rows(pd.DataFrame({"n": [2]}))
     writer.totals({"received": 1234, "lost": None})
-    assert out.getvalue() == ("    pid  comm\n      7  cat\n1234567  a\\nb\n      8  ls\n     n\n     1\n")
+    first = "    pid  comm\n      7  cat\n1234567  a\\nb\n      8  ls\n"
+    assert out.getvalue() == f"{first}     n\n     1\n\n     n\n     2\n"
     assert notes.getvalue() == "received 1,234\n"

@@ -17,7 +17,7 @@ from .. import error_page, formatting, options, questions, refusals
 from ..errors import CellError, EbpflabError, ToolMissingError
 from ..recording import fallback
 from ..similar import nearest
-from ..toolbox import arguments
+from ..toolbox import answer, arguments
 from ..witnesses import command as checks
 from . import tracer
 from .live import Output
@@ -155,7 +155,8 @@ def _run(rest: str) -> None:
     session, _ = _loaded(asked, wanted.tool.name)
     shell.user_ns[name] = session
     _show(session, asked, output)
-    if asked.seconds is not None and not asked.watch:
+    came = answer.counted(session) or any(events.counts()["received"] for events in session.streams.values())
+    if asked.seconds is not None and not asked.watch and came:
         session.plot()
 
 

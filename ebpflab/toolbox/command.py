@@ -156,6 +156,7 @@ def _counted(session: Session, writer: JsonLines | Rows) -> int:
     if not answer.counted(session):
         return 0
     frame = answer.rows(session)
+    writer.again()
     writer.rows(frame)
     return len(frame)
 

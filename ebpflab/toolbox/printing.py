@@ -62,6 +62,9 @@ class JsonLines:
         if lines:
             write(self._out, "\n".join(lines) + "\n")
 
+    def again(self) -> None:
+        """Begin anew; every line says itself what it is."""
+
     def totals(self, totals: Mapping[str, Any]) -> None:
         """Write the last line."""
         write(self._out, json.dumps({"totals": dict(totals)}) + "\n")
@@ -103,6 +106,12 @@ class Rows:
             lines.append(_line(names, widths, right))
         lines += [_line(row, widths, right) for row in zip(*columns, strict=True)]
         write(self._out, "".join(f"{line}\n" for line in lines))
+
+    def again(self) -> None:
+        """Begin anew: what follows are the same rows as they are now."""
+        if self._last:
+            write(self._out, "\n")
+        self._widths, self._last = {}, ()
 
     def totals(self, totals: Mapping[str, Any]) -> None:
         """Write the totals, apart from the rows."""
