@@ -11,7 +11,7 @@
 // Needs:    the tracepoints raw_syscalls:sys_enter, and sys_exit with BTF (Linux 5.5), ring buffers (Linux
 //           5.8). Calls that do not return (exit) are not seen; those of 32-bit programs have wrong names.
 
-const volatile int nr = -1;  // only the system call of this number; -1: all of them
+const volatile syscall_t nr = -1;  // only this system call, by name or number; -1: all of them
 const volatile pid_t pid = 0;  // only this process; 0: every process
 const volatile bool only_failed = false;  // only calls that failed
 
@@ -22,7 +22,7 @@ struct calling {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);  // a thread that ends in a call leaves its entry behind
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);  // of more threads than that, those that began last
 	__uint(max_entries, 16384);
 	__type(key, u32);                 // thread
 	__type(value, struct calling);
@@ -92,6 +92,16 @@ int BPF_PROG(on_exit, struct pt_regs *regs, long result)
 			e->args[i] = value_of(entry->args[i]);
 		bpf_ringbuf_submit(e, 0);
 	}
+	bpf_map_delete_elem(&calling, &thread);
+	return 0;
+}
+
+// exit and exit_group do not return: the call is forgotten before another thread gets this one's number.
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_end, struct task_struct *task)
+{
+	u32 thread = task->pid;
+
 	bpf_map_delete_elem(&calling, &thread);
 	return 0;
 }

@@ -8,7 +8,7 @@
 // Plot:     s.events.plot.top("comm")
 // Overhead: 697 ns a run; two runs for each bind().
 // Needs:    tracepoints of system calls (CONFIG_FTRACE_SYSCALLS), ring buffers (Linux 5.8). What io_uring and
-//           the kernel itself bind is not seen. IPv4 addresses are shown as IPv6 has them.
+//           the kernel itself bind is not seen.
 
 const volatile u32 pid = 0;  // only this process; 0: every process
 const volatile bool only_failed = false;  // only sockets that could not be bound
@@ -78,7 +78,8 @@ static struct inet_sock *socket_of(u64 fd)
 
 static void tell(struct binding *binding, u32 process, long result)
 {
-	struct inet_sock *inet = result == -ENOTSOCK ? NULL : socket_of(binding->fd);
+	bool none = result == -ENOTSOCK || result == -EBADF;
+	struct inet_sock *inet = none ? NULL : socket_of(binding->fd);
 	const struct sockaddr_in6 *six = binding->asked;
 	struct sockaddr_in four = {};     // both families begin with their number and a port
 	struct in6_addr local = {};

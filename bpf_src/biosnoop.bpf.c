@@ -8,7 +8,7 @@
 //
 // Plot:     s.events.plot.heatmap("took")
 // Overhead: 435 ns a run; up to three runs for each request.
-// Needs:    block tracepoints with BTF (Linux 5.5). Who asked is told by block_io_start (Linux 6.5);
+// Needs:    block tracepoints with BTF, ring buffers (Linux 5.8). Who asked is told by block_io_start (Linux 6.5);
 //           before, it is who queued a request or gave it to the disk, which may be a thread of the kernel.
 
 const volatile u32 pid = 0;  // only requests of this process; 0: of every process

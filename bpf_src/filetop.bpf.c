@@ -9,8 +9,9 @@
 // Rows:     s.maps["files"].df().sort_values("bytes", ascending=False)
 // Plot:     s.maps["files"].plot.top("file", weight="bytes")
 // Overhead: 382 ns a run; one run for each read and write with fexit, two otherwise.
-// Needs:    fexit or kprobes of vfs_read and vfs_write, which see neither readv(2) nor io_uring; else tracepoints of
-//           system calls, which do not see the kernel's own reads and writes, nor io_uring.
+// Needs:    fexit or kprobes of vfs_read and vfs_write, which do not see readv(2) and its like; else tracepoints of
+//           system calls, which do not see the kernel's own reads and writes. Not seen: io_uring, sendfile(2),
+//           splice(2), copy_file_range(2), and what is read and written through mmap(2).
 
 const volatile u32 pid = 0;  // only this process; 0: every process
 const volatile bool all_files = false;  // also pipes, sockets and devices
@@ -153,7 +154,9 @@ SYSTEM_CALL(read, READ)
 SYSTEM_CALL(readv, READ)
 SYSTEM_CALL(pread64, READ)
 SYSTEM_CALL(preadv, READ)
+SYSTEM_CALL(preadv2, READ)
 SYSTEM_CALL(write, WRITE)
 SYSTEM_CALL(writev, WRITE)
 SYSTEM_CALL(pwrite64, WRITE)
 SYSTEM_CALL(pwritev, WRITE)
+SYSTEM_CALL(pwritev2, WRITE)

@@ -10,12 +10,16 @@
 //           as_index=False).sum().sort_values("took", ascending=False)
 // Plot:     s.maps["waits"].plot.flame(["user", "kernel"], weight="took")
 // Overhead: 1,901 ns a run; one run for each switch.
-// Needs:    scheduler tracepoints with BTF (Linux 5.5). Stacks of user space are whole where the code
-//           keeps frame pointers, and have names while the process lives.
+// Needs:    scheduler tracepoints with BTF (Linux 5.5). A wait has a row once it is over, and if it began
+//           while the tool ran. Stacks of user space are whole where the code keeps frame pointers, and have
+//           names while the process lives; one that found no place in its table is [EEXIST]. Waits that did
+//           not fit are counted in s.vars["too_many"].
 
 const volatile pid_t pid = 0;  // only threads of this process; 0: every process
 const volatile u64 min_us = 0;  // only waits of at least so many microseconds
 const volatile bool preempted = false;  // also threads that could run on, and had to make room
+
+u64 too_many;
 
 struct place {
 	u32 pid;
@@ -78,7 +82,10 @@ static struct waits *waits_at(struct place *place)
 	if (found)
 		return found;
 	bpf_map_update_elem(&waits, place, &none, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&waits, place);
+	found = bpf_map_lookup_elem(&waits, place);
+	if (!found)
+		__sync_fetch_and_add(&too_many, 1);
+	return found;
 }
 
 static void come_back(struct task_struct *task)
@@ -105,7 +112,8 @@ static void leave(void *ctx, struct task_struct *task)
 	bpf_get_current_comm(leaving.place.comm, sizeof(leaving.place.comm));
 	leaving.place.user = bpf_get_stackid(ctx, &stacks, BPF_F_USER_STACK);
 	leaving.place.kernel = bpf_get_stackid(ctx, &stacks, own);
-	bpf_map_update_elem(&left, &thread, &leaving, BPF_ANY);
+	if (bpf_map_update_elem(&left, &thread, &leaving, BPF_ANY))
+		__sync_fetch_and_add(&too_many, 1);
 }
 
 SEC("tp_btf/sched_switch")

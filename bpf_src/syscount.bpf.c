@@ -10,8 +10,9 @@
 // Rows:     s.maps["calls"].df().sort_values("count", ascending=False)
 // Plot:     s.maps["calls"].plot.top("call", weight="count")
 // Overhead: 279 ns a run; two runs for each system call.
-// Needs:    the tracepoints raw_syscalls:sys_enter and sys_exit with BTF (Linux 5.5). Calls are counted
-//           as they end; those of 32-bit programs have wrong names.
+// Needs:    the tracepoints raw_syscalls:sys_enter and sys_exit with BTF (Linux 5.5). A call has a row once it
+//           is over, and if it began while the tool ran: those that do not return (exit) are not counted.
+//           Calls of 32-bit programs have wrong names.
 
 const volatile pid_t pid = 0;  // only this process; 0: every process
 const volatile bool only_failed = false;  // only calls that failed
@@ -22,7 +23,7 @@ struct calling {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);  // a thread that ends in a call leaves its entry behind
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);  // of more threads than that, those that began last
 	__uint(max_entries, 16384);
 	__type(key, u32);                 // thread
 	__type(value, struct calling);
@@ -89,6 +90,16 @@ int BPF_PROG(on_exit, struct pt_regs *regs, long result)
 		__sync_fetch_and_add(&sum->failed, failed);
 		__sync_fetch_and_add(&sum->took, now - entry->started);
 	}
+	bpf_map_delete_elem(&calling, &thread);
+	return 0;
+}
+
+// exit and exit_group do not return: the call is forgotten before another thread gets this one's number.
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_end, struct task_struct *task)
+{
+	u32 thread = task->pid;
+
 	bpf_map_delete_elem(&calling, &thread);
 	return 0;
 }

@@ -7,8 +7,8 @@
 //
 // Plot:     s.events.plot.top("remote")
 // Overhead: 2,123 ns a run; one run for each accept().
-// Needs:    fexit programs (Linux 5.5), or else tracepoints of system calls (CONFIG_FTRACE_SYSCALLS), which miss what
-//           io_uring and the kernel itself accept. IPv4 addresses are shown as IPv6 has them.
+// Needs:    ring buffers (Linux 5.8); fexit programs, or else tracepoints of system calls (CONFIG_FTRACE_SYSCALLS),
+//           which miss what io_uring and the kernel itself accept.
 
 const volatile u32 pid = 0;  // only what this process accepts; 0: every process
 const volatile u16 port = 0;  // only connections to this local port; 0: every port

@@ -9,8 +9,8 @@
 //
 // Plot:     s.events.plot.hist("took", by="comm")
 // Overhead: 280 ns a run; one run for each change of a connection's state, about five at each end.
-// Needs:    the tracepoint sock:inet_sock_set_state with BTF (Linux 5.5). A connect() that fails before it sends
-//           anything because there is no route is not seen. IPv4 addresses are shown as IPv6 has them.
+// Needs:    the tracepoint sock:inet_sock_set_state with BTF, ring buffers and bpf_skc_to_tcp_sock() (Linux 5.9). A
+//           connect() that fails before it sends anything because there is no route is not seen.
 
 const volatile u32 pid = 0;  // only connections of this process; 0: every process
 const volatile bool only_failed = false;  // only connections that were not established

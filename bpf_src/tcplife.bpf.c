@@ -9,9 +9,9 @@
 // Plot:     s.events.plot.hist("took", by="comm")
 // Overhead: 368 ns a run; one run for each accept(), and for each change of a connection's state: about five at each
 //           end.
-// Needs:    the tracepoint sock:inet_sock_set_state with BTF (Linux 5.5). Who accepted a connection is known from fexit
-//           programs or else from tracepoints of system calls, which miss io_uring; who closed it, in any case.
-//           A connection has a row if it was established while the tool ran. IPv4 addresses are shown as IPv6 has them.
+// Needs:    the tracepoint sock:inet_sock_set_state with BTF, ring buffers and bpf_skc_to_tcp_sock() (Linux 5.9). Who
+//           accepted a connection is known from fexit programs or else from tracepoints of system calls, which miss
+//           io_uring; who closed it, in any case. A connection has a row if it was established while the tool ran.
 
 const volatile u32 pid = 0;  // only connections of this process; 0: every process
 const volatile u16 port = 0;  // only connections with this port at either end; 0: every port

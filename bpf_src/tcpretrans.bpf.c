@@ -7,9 +7,9 @@
 //
 // Plot:     s.events.plot.rate(by="remote")
 // Overhead: 636 ns a run; one run for each retransmission, each accept() and each change of a connection's state.
-// Needs:    the tracepoints tcp:tcp_retransmit_skb and tcp:tcp_retransmit_synack with BTF (Linux 5.5). The process is
-//           known of sockets that connect, listen or are accepted while the tool runs; who accepts, from fexit programs
-//           or else from tracepoints of system calls, which miss io_uring. IPv4 addresses are shown as IPv6 has them.
+// Needs:    the tracepoints tcp:tcp_retransmit_skb and tcp:tcp_retransmit_synack with BTF, ring buffers (Linux 5.8).
+//           The process is known of sockets that connect, listen or are accepted while the tool runs; who accepts, from
+//           fexit programs or else from tracepoints of system calls, which miss io_uring.
 
 const volatile u16 port = 0;  // only connections with this port at either end; 0: every port
 

@@ -11,9 +11,9 @@
 //
 // Plot:     s.events.plot.hist("took", by="before")
 // Overhead: 667 ns a run; one run for each change of state and for each accept().
-// Needs:    the tracepoint sock:inet_sock_set_state with BTF (Linux 5.5). Who accepted a connection is known from fexit
-//           programs or else from tracepoints of system calls, which miss io_uring. TIME_WAIT and NEW_SYN_RECV are
-//           states of other, smaller objects and have no rows. IPv4 addresses are shown as IPv6 has them. Older kernels
+// Needs:    the tracepoint sock:inet_sock_set_state with BTF, ring buffers and bpf_skc_to_tcp_sock() (Linux 5.9). Who
+//           accepted a connection is known from fexit programs or else from tracepoints of system calls, which miss
+//           io_uring. TIME_WAIT and NEW_SYN_RECV are states of other, smaller objects and have no rows. Older kernels
 //           (5.10) do not know the remote end yet when a connection goes from LISTEN to SYN_RECV.
 
 const volatile u32 pid = 0;  // only sockets of this process, from when it is known; 0: every process
@@ -79,8 +79,8 @@ static __always_inline struct in6_addr address(u16 family, const struct in6_addr
 static void own(struct stay *stay)
 {
 	if (!stay->pid) {
-		stay->pid = bpf_get_current_pid_tgid() >> 32;
 		bpf_get_current_comm(stay->comm, sizeof(stay->comm));
+		stay->pid = bpf_get_current_pid_tgid() >> 32;
 	}
 }
 
@@ -115,20 +115,19 @@ int BPF_PROG(on_state, struct sock *sk, int old, int new)
 {
 	u64 key = (u64)sk, now = bpf_ktime_get_ns();
 	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(sk);
-	struct stay *known = bpf_map_lookup_elem(&stays, &key), stay = {};
+	struct stay *known = bpf_map_lookup_elem(&stays, &key), first = {};
+	struct stay *stay = known ?: &first;  // in place, as accept() may say meanwhile whose it is
 
 	if (!tcp)
 		return 0;
-	if (known)
-		stay = *known;
 	if (new == TCP_SYN_SENT || new == TCP_LISTEN || new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK)
-		own(&stay);               // system calls do that; the others happen in interrupts
-	tell(&stay, tcp, old, new, now);
-	stay.since = now;
+		own(stay);                // system calls do that; the others happen in interrupts
+	tell(stay, tcp, old, new, now);
+	stay->since = now;
 	if (new == TCP_CLOSE)
 		bpf_map_delete_elem(&stays, &key);
-	else
-		bpf_map_update_elem(&stays, &key, &stay, BPF_ANY);
+	else if (!known)
+		bpf_map_update_elem(&stays, &key, &first, BPF_ANY);
 	return 0;
 }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import os
+import platform
 import re
 
 import pytest
@@ -82,3 +84,18 @@ def test_opensnoop_sees_failed_and_successful_opens_of_one_process(tool, tmp_pat
     }
     assert set(ours["pid"]) == {os.getpid()}
     assert (ours["took"].dt.total_seconds() > 0).all()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="arm64 has no creat(2)")
+def test_opensnoop_sees_files_created_by_creat(tool, tmp_path):
+    session = tool("opensnoop", vars={"pid": os.getpid()})
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    created, missing = os.fsencode(tmp_path / "created"), os.fsencode(tmp_path / "missing" / "x")
+    for _ in range(5):
+        os.close(call(85, created, 0o600))  # asm/unistd_64.h
+        assert call(85, missing, 0o600) == -1
+    assert session.events.wait(10, timeout=5)
+    frame = session.events.df()
+    ours = frame[frame["path"].isin([os.fsdecode(created), os.fsdecode(missing)])]
+    assert ours["error"].tolist() == ["OK", "ENOENT"] * 5
+    assert set(ours["flags"]) == {os.O_CREAT | os.O_WRONLY | os.O_TRUNC}

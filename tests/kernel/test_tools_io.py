@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
+import platform
 import threading
 import time
 from pathlib import Path
@@ -15,6 +17,9 @@ from forked import Child
 from workloads_io import PAGE, cached_folder, cold_file, disk, enter_mount_namespace, mount, unmount
 
 READS, WRITES, OPENS, CREATED, SYNCS = 101, 53, 31, 7, 3
+VECTORS, OLD_OPENS, OLD_CREATED = 19, 11, 5
+OPEN, CREAT = 2, 85  # asm/unistd_64.h; the C library calls openat(2), and arm64 has none of them
+HAS_OLD_CALLS = platform.machine() == "x86_64"
 TRACING = Path("/sys/kernel/tracing")
 READ_ONLY = 1  # MS_RDONLY
 
@@ -78,6 +83,12 @@ def test_biolatency_counts_each_request_of_a_disk_by_operation(tool, loop, queue
     ]
     assert 0 < (rows["low"] * rows["count"]).sum() <= passed / 1000, "one request at a time: they took no longer"
     picture_of(session)
+
+
+def test_biolatency_takes_a_request_as_queued_once_it_starts_where_the_kernel_tells(tool, loop):
+    session = tool("biolatency", vars={"disk": loop.name, "queued": True})
+    way = "io_start" if (TRACING / "events/block/block_io_start").exists() else "insert"
+    assert f"on_start__tp_btf_{way}" in set(session.programs["name"])
 
 
 def test_biolatency_leaves_out_other_disks(tool, loop):
@@ -181,6 +192,44 @@ def test_fileslower_tells_offset_bytes_and_error_of_every_call(tool, tmp_path):
     ]
 
 
+def by_system_calls(session):
+    return any(name.startswith("on_call__tp") for name in session.programs["name"])
+
+
+def test_fileslower_tells_the_offset_of_reads_and_writes_with_vectors(tool, tmp_path):
+    session = tool("fileslower", vars={"pid": os.getpid(), "min_us": 0})
+    if not by_system_calls(session):
+        pytest.skip("vfs_read and vfs_write, which this kernel can watch, are not called with vectors")
+    path = tmp_path / "vectors"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.pwritev(fd, [b"x" * 100, b"y" * 31], 17)
+    os.lseek(fd, 41, os.SEEK_SET)
+    for offset in (7, -1, 97):  # -1: where the file is
+        os.preadv(fd, [bytearray(10), bytearray(3)], offset)
+    os.close(fd)
+    session.events.wait(4, timeout=5)
+    rows = session.rows()
+    assert rows.loc[rows["file"] == path.name, ["operation", "offset", "bytes"]].to_numpy().tolist() == [
+        ["WRITE", 17, 131],
+        *(["READ", offset, 13] for offset in (7, 41, 97)),
+    ]
+
+
+def test_filetop_adds_up_reads_and_writes_with_vectors(tool, tmp_path):
+    session = tool("filetop", vars={"pid": os.getpid()})
+    if not by_system_calls(session):
+        pytest.skip("vfs_read and vfs_write, which this kernel can watch, are not called with vectors")
+    fd = os.open(tmp_path / "vectors", os.O_RDWR | os.O_CREAT)
+    for _ in range(7):
+        os.pwritev(fd, [b"x" * 100, b"y" * 31], 0)
+    for _ in range(5):
+        os.preadv(fd, [bytearray(10), bytearray(3)], 0)
+    os.close(fd)
+    rows = session.rows()
+    rows = rows[rows["file"] == "vectors"].set_index("operation")
+    assert rows.loc[["READ", "WRITE"], ["calls", "bytes"]].to_numpy().tolist() == [[5, 5 * 13], [7, 7 * 131]]
+
+
 @pytest.mark.parametrize("all_files", [False, True])
 def test_filetop_adds_up_calls_and_bytes_by_file_and_process(tool, tmp_path, all_files):
     session = tool("filetop", vars={"pid": os.getpid(), "all_files": all_files})
@@ -207,6 +256,15 @@ def test_filetop_adds_up_calls_and_bytes_by_file_and_process(tool, tmp_path, all
     picture_of(session)
 
 
+def open_with_old_calls(folder, path):
+    call = ctypes.CDLL(None).syscall
+    for _ in range(OLD_OPENS):
+        os.close(call(OPEN, os.fsencode(path), os.O_RDONLY))
+    for i in range(OLD_CREATED):
+        os.close(call(CREAT, os.fsencode(folder / f"old-{i}"), 0o600))
+        (folder / f"old-{i}").unlink()
+
+
 def work_with_files(folder):
     """Make known numbers of calls; the files that it creates are gone afterwards."""
     path = folder / "worked-with"
@@ -220,6 +278,10 @@ def work_with_files(folder):
     for i in range(CREATED):
         os.close(os.open(folder / f"new-{i}", os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         (folder / f"new-{i}").unlink()
+    for _ in range(VECTORS):
+        os.preadv(fd, [bytearray(1)], 0)
+    if HAS_OLD_CALLS:
+        open_with_old_calls(folder, path)
     for sync in (os.fsync, os.fdatasync, os.fsync):
         sync(fd)
     os.close(fd)
@@ -250,10 +312,10 @@ def test_vfsstat_counts_calls_by_kind(tool, tmp_path):
     assert status == 0
     rows = session.rows()
     assert dict(zip(rows["call"], rows["calls"], strict=True)) == {
-        "READ": READS,
+        "READ": READS + VECTORS * by_system_calls(session),
         "WRITE": WRITES,
-        "OPEN": OPENS + CREATED,
-        "CREATE": CREATED,
+        "OPEN": OPENS + CREATED + (OLD_OPENS + OLD_CREATED) * HAS_OLD_CALLS,
+        "CREATE": CREATED + OLD_CREATED * HAS_OLD_CALLS,
         "FSYNC": SYNCS,
     }
     picture_of(session)
@@ -336,6 +398,24 @@ def read_at_once(path, pages):
         os.close(fd)
 
 
+def read_cold(path, pages, size):
+    fd = cold_file(path, pages)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NORMAL)
+    try:
+        assert sum(len(os.pread(fd, size, at)) for at in range(0, pages * PAGE, size)) == pages * PAGE
+    finally:
+        os.close(fd)
+
+
+def read_in_small_steps(path, pages):
+    fd = cold_file(path, pages)
+    try:
+        for at in range(0, pages * PAGE, PAGE // 4 * 3):
+            os.pread(fd, PAGE // 4 * 3, at)
+    finally:
+        os.close(fd)
+
+
 def counts_of(work, cachestat, folder, *arguments):
     """What a work on a file counts as, the second time: the first one also reads the code that it runs."""
     for name in ("rehearsal", "performance"):
@@ -354,6 +434,21 @@ def test_cachestat_counts_pages_of_long_reads_once(cachestat, cached):
     hits, misses, added, dirtied = counts_of(read_at_once, cachestat, cached, 211)
     assert (hits + misses, added, dirtied) == (211, 2 * 211, 211)
     assert misses > 0
+
+
+@pytest.mark.parametrize("size", [64 * PAGE, 2048 * PAGE])
+def test_cachestat_counts_pages_of_cold_reads_once_however_long_they_are(cachestat, cached, size):
+    hits, misses, _, _ = counts_of(read_cold, cachestat, cached, 2039, size)
+    assert hits + misses == 2039
+    if size >= 2039 * PAGE:
+        assert misses == 2039, "one read: all of it had to be fetched"
+
+
+def test_cachestat_counts_a_read_that_ends_in_the_page_where_the_one_before_it_ended(cachestat, cached):
+    if "on_read__tp_btf" not in set(cachestat.programs["name"]):
+        pytest.skip("not in this kernel: mm_filemap_get_pages; a page that is read in pieces counts once")
+    hits, misses, _, _ = counts_of(read_in_small_steps, cachestat, cached, 60)
+    assert (hits + misses, misses) == (80 + 40, 60), "of three reads of three quarters of a page, two touch two pages"
 
 
 def mounts(folder):

@@ -269,6 +269,17 @@ def test_syscount_tells_processes_apart_and_can_count_failures_only(tool):
     assert (frame["count"] == frame["failed"]).all()
 
 
+@pytest.mark.parametrize("name", ["syscount", "argsnoop"])
+def test_a_call_that_never_returns_leaves_nothing_behind(tool, name):
+    session = tool(name)
+    ended = [Child(lambda tell: None) for _ in range(23)]
+    assert {child.end() for child in ended} == {0}
+    session.detach()
+    waiting = set(session.maps["calling"].df()["key"])
+    assert waiting.isdisjoint(child._pid for child in ended)
+    assert not set(session.rows()["call"]) & {"exit", "exit_group"}
+
+
 def test_argsnoop_tells_arguments_and_results(tool, tmp_path):
     session = tool("argsnoop", vars={"pid": OURS, "nr": NUMBERS["lseek"]})
     file = os.open(tmp_path, os.O_RDONLY)

@@ -312,14 +312,16 @@ def test_bindsnoop_tells_who_binds_what_and_with_which_result(tool, netns):
                 second.bind(address)
         third.bind(("::1", 0))
         unix.bind(f"\0ebpflab-{os.getpid()}")
-        assert libc.bind(file.fileno(), bytes.fromhex("02000052") + bytes(12), 16) == -1
-        frame = events(session, 5)
+        for fd in (file.fileno(), 2**31 - 1):  # far behind the end of the process's table of files
+            assert libc.bind(fd, bytes.fromhex("02000052") + bytes(12), 16) == -1
+        frame = events(session, 6)
         expected = [
             ("TCP", "127.0.0.1", port, "OK"),
             ("TCP", "127.0.0.1", port, "EADDRINUSE"),
             ("TCP", "192.0.2.1", 81, "EADDRNOTAVAIL"),
             ("UDP", "::1", tcp.port_of(third), "OK"),
             ("0", "0.0.0.0", 82, "ENOTSOCK"),
+            ("0", "0.0.0.0", 82, "EBADF"),
         ]
     columns = ["protocol", "local", "local_port", "error"]
     assert [tuple(map(str, row)) for row in frame[columns].to_numpy()] == [tuple(map(str, row)) for row in expected]
