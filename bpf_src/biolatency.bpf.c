@@ -10,7 +10,7 @@
 //
 // Rows:     s.maps["latency"].hist().query("count > 0")
 // Plot:     s.maps["latency"].plot(units="us")
-// Overhead: 358 ns a run; up to three runs for each request.
+// Overhead: 507 ns a run; up to three runs for each request.
 // Needs:    block tracepoints with BTF (Linux 5.5). What --queued adds begins with block_io_start (Linux 6.5); before,
 //           when a request is put into a queue, so that it adds nothing to one that goes straight to the disk.
 

@@ -7,7 +7,7 @@
 //     2026-11-23 05:20:25.430     44  kworker/1:1H vda  FLUSH             0       0 OK    641 ns 51.2 us
 //
 // Plot:     s.events.plot.heatmap("took")
-// Overhead: 435 ns a run; up to three runs for each request.
+// Overhead: 576 ns a run; up to three runs for each request.
 // Needs:    block tracepoints with BTF, ring buffers (Linux 5.8). Who asked is told by block_io_start (Linux 6.5);
 //           before, it is who queued a request or gave it to the disk, which may be a thread of the kernel.
 

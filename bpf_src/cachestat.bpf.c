@@ -9,7 +9,7 @@
 //
 // Rows:     s.maps["pages"].df().sort_values("misses", ascending=False)
 // Plot:     s.maps["pages"].plot.top("comm", weight="misses")
-// Overhead: 440 ns a run; one run for each read, and for each page that comes or gets dirty.
+// Overhead: 558 ns a run; one run for each read, and for each page that comes or gets dirty.
 // Needs:    tracepoints of the page cache with BTF (Linux 5.5), and mm_filemap_get_pages (Linux 6.11); before it fentry
 //           or kprobes of folio_mark_accessed or mark_page_accessed, which count pages read ahead as missed, and a page
 //           that is read in pieces once. Pages of 4 KiB. Not counted: what is read through mmap(2). Without

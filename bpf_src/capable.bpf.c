@@ -7,7 +7,7 @@
 //     2026-11-23 05:23:50.658   11977  chroot                0  CAP_SYS_CHROOT  False
 //
 // Plot:     s.events.plot.top("capability")
-// Overhead: 569 ns a run; one run for each check.
+// Overhead: 742 ns a run; one run for each check.
 // Needs:    the tracepoint capability:cap_capable with BTF (Linux 6.14), or else fexit or kprobes of the
 //           function. Not each refusal is an error: for each mmap(2) the kernel asks whether the last of
 //           the memory may be used.

@@ -7,7 +7,7 @@
 //     2026-11-23 05:20:27.096  4968  qemu-system-x86  READ       libarrow... 9351168  335872  OK     715 us
 //
 // Plot:     s.events.plot.hist("took", by="file")
-// Overhead: 479 ns a run; two runs for each read and write.
+// Overhead: 477 ns a run; two runs for each read and write.
 // Needs:    fentry or kprobes of vfs_read and vfs_write, which do not see readv(2) and its like; else tracepoints of
 //           system calls, which do not see the kernel's own reads and writes. Not seen: io_uring, sendfile(2),
 //           splice(2), copy_file_range(2), and what is read and written through mmap(2).

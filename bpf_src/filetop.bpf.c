@@ -8,7 +8,7 @@
 //
 // Rows:     s.maps["files"].df().sort_values("bytes", ascending=False)
 // Plot:     s.maps["files"].plot.top("file", weight="bytes")
-// Overhead: 382 ns a run; one run for each read and write with fexit, two otherwise.
+// Overhead: 423 ns a run; one run for each read and write with fexit, two otherwise.
 // Needs:    fexit or kprobes of vfs_read and vfs_write, which do not see readv(2) and its like; else tracepoints of
 //           system calls, which do not see the kernel's own reads and writes. Not seen: io_uring, sendfile(2),
 //           splice(2), copy_file_range(2), and what is read and written through mmap(2).

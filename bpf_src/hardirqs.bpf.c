@@ -8,7 +8,7 @@
 //
 // Rows:     s.maps["hardirqs"].df().sort_values("took", ascending=False)
 // Plot:     s.maps["hardirqs"].plot.top("name", weight="took")
-// Overhead: 248 ns a run; two runs for each handler that an interrupt calls.
+// Overhead: 351 ns a run; two runs for each handler that an interrupt calls.
 // Needs:    tracepoints of interrupts with BTF (Linux 5.5). Interrupts between CPUs and those of their own
 //           timers have no handlers of devices, and are not here.
 

@@ -9,7 +9,7 @@
 //
 // Rows:     s.maps["sites"].df().sort_values("bytes", ascending=False)
 // Plot:     s.maps["sites"].plot.top("site", weight="bytes")
-// Overhead: 187 ns a run; one run for each kmalloc and kmem_cache_alloc.
+// Overhead: 167 ns a run; one run for each kmalloc and kmem_cache_alloc.
 // Needs:    tracepoints of memory with BTF (Linux 5.5). Names of caches since Linux 6.1, before it kmem_cache_alloc.
 //           What is given back again counts all the same, and whole pages do not.
 

@@ -10,7 +10,7 @@
 //
 // Rows:     s.maps["sizes"].hist().query("count > 0")
 // Plot:     s.maps["sizes"].plot(units="bytes")
-// Overhead: 208 ns a run; one run for each malloc. For it a process has to enter the kernel, which takes some
+// Overhead: 244 ns a run; one run for each malloc. For it a process has to enter the kernel, which takes some
 //           1,300 ns more.
 // Needs:    uprobes (CONFIG_UPROBE_EVENTS), and processes that use the malloc of libc.so.6; for another one
 //           --attach on_malloc=PATH:malloc. Without --pid all processes are slowed down.

@@ -10,7 +10,7 @@
 //           as_index=False).agg(count=("bytes", "count"), bytes=("bytes", "sum"), oldest=("time", "min"))
 //           .sort_values("bytes", ascending=False)
 // Plot:     s.maps["held"].plot.flame(["user"], weight="bytes")
-// Overhead: 658 ns a run; two runs for each allocation and one for each free. For these a process has to enter the
+// Overhead: 822 ns a run; two runs for each allocation and one for each free. For these a process has to enter the
 //           kernel: a malloc and its free take some 19,000 ns in all.
 // Needs:    uprobes (CONFIG_UPROBE_EVENTS), and processes that use the malloc of libc.so.6. Stacks are whole where the
 //           code keeps frame pointers, and have names while the process lives. Memory that was asked for before the

@@ -9,7 +9,7 @@
 // Rows:     s.maps["processes"].df().sort_values("user", ascending=False)
 // Plot:     s.maps["places"].plot.flame(["user", "kernel"], weight="count")
 // Attach:   on_fault__perf_event=page-faults,period=1
-// Overhead: 619 ns a run; one run for each page fault.
+// Overhead: 684 ns a run; one run for each page fault.
 // Needs:    tracepoints of page faults with BTF (x86, RISC-V; Linux 5.5); else the perf event of page faults, which
 //           says the same. Stacks of user space are whole where the code keeps frame
 //           pointers, and have names while the process lives.

@@ -7,7 +7,7 @@
 //     2026-11-23 05:39:30.747  10.4 ms   29043  python3  True   json
 //
 // Plot:     s.events.plot.top("module", weight="took")
-// Overhead: 777 ns a run; two runs for each import of a module that is not loaded yet.
+// Overhead: 962 ns a run; two runs for each import of a module that is not loaded yet.
 // Needs:    uprobes (CONFIG_UPROBE_EVENTS), and an interpreter built --with-dtrace, as Debian's and Fedora's are. For
 //           another one than /usr/bin/python3: --attach on_start=PATH:python:import__find__load__start --attach
 //           on_done=PATH:python:import__find__load__done, before Linux 5.15 with ,pid=PID behind each.

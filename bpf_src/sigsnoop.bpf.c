@@ -7,7 +7,7 @@
 //     2026-11-23 05:22:35.049    9482  bash    SIGCONT    9482  bash         BY_KILL  IGNORED
 //
 // Plot:     s.events.plot.top("signal")
-// Overhead: 338 ns a run; one run for each signal.
+// Overhead: 323 ns a run; one run for each signal.
 // Needs:    the tracepoint signal:signal_generate with BTF (Linux 5.5), ring buffers (Linux 5.8). The
 //           sender of a signal from an interrupt, as of a timer, is the process that was interrupted.
 //           Signals that kill(2) refuses to send are not seen.

@@ -9,7 +9,7 @@
 //
 // Rows:     s.maps["softirqs"].df().sort_values("took", ascending=False)
 // Plot:     s.maps["softirqs"].plot.top("kind", weight="took")
-// Overhead: 175 ns a run; two runs for each soft interrupt.
+// Overhead: 202 ns a run; two runs for each soft interrupt.
 // Needs:    tracepoints of interrupts with BTF (Linux 5.5).
 
 struct softirq {

@@ -9,7 +9,7 @@
 //
 // Rows:     s.maps["calls"].df().sort_values("count", ascending=False)
 // Plot:     s.maps["calls"].plot.top("call", weight="count")
-// Overhead: 279 ns a run; two runs for each system call.
+// Overhead: 280 ns a run; two runs for each system call, and one for each thread that ends.
 // Needs:    the tracepoints raw_syscalls:sys_enter and sys_exit with BTF (Linux 5.5). A call has a row once it
 //           is over, and if it began while the tool ran: those that do not return (exit) are not counted.
 //           Calls of 32-bit programs have wrong names.

@@ -8,7 +8,7 @@
 //     05:23:40.604  11648  python  127.0.0.1              53172  127.0.0.1               44363  ECANCELED       1.2 s
 //
 // Plot:     s.events.plot.hist("took", by="comm")
-// Overhead: 280 ns a run; one run for each change of a connection's state, about five at each end.
+// Overhead: 335 ns a run; one run for each change of a connection's state, about five at each end.
 // Needs:    the tracepoint sock:inet_sock_set_state with BTF, ring buffers and bpf_skc_to_tcp_sock() (Linux 5.9). A
 //           connect() that fails before it sends anything because there is no route is not seen.
 

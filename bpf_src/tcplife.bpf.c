@@ -7,7 +7,7 @@
 //     2026-11-23 05:26:04.493   14741  python  ::1          43618  ::1           37011      7      1009  10.4 ms
 //
 // Plot:     s.events.plot.hist("took", by="comm")
-// Overhead: 368 ns a run; one run for each accept(), and for each change of a connection's state: about five at each
+// Overhead: 419 ns a run; one run for each accept(), and for each change of a connection's state: about five at each
 //           end.
 // Needs:    the tracepoint sock:inet_sock_set_state with BTF, ring buffers and bpf_skc_to_tcp_sock() (Linux 5.9). Who
 //           accepted a connection is known from fexit programs or else from tracepoints of system calls, which miss

@@ -9,7 +9,7 @@
 // Rows:     s.maps["wakeups"].df().groupby(["pid", "comm", "sleeper_pid", "sleeper", "user", "kernel"],
 //           observed=True, as_index=False).sum().sort_values("slept", ascending=False)
 // Plot:     s.maps["wakeups"].plot.flame(["user", "kernel"], weight="slept")
-// Overhead: 1,363 ns a run; one run for each switch, and one for each wake-up.
+// Overhead: 1,920 ns a run; one run for each switch, and one for each wake-up.
 // Needs:    scheduler tracepoints with BTF (Linux 5.5). A wait has a row once it is over, and if it began
 //           while the tool ran. An interrupt that wakes somebody is told by its stack: the process is then the
 //           one that was interrupted. Stacks of user space are whole where the code keeps frame pointers, and
