@@ -10,7 +10,7 @@ KERNELS := 5.10 6.1 6.12 6.18 7.3
 # HOOK_TESTS="-q -m hook tests/kernel" runs everything there; that takes an hour for all kernels.
 HOOK_TESTS ?= -q -m hook $(addprefix tests/kernel/test_,hook_tracing.py hook_control.py hook_struct_ops.py templates.py templating_hooks.py bcc_tools.py)
 
-.PHONY: help setup python system demo test test-host test-kernel test-unit test-browser test-vm test-kernels lab lint bench notebooks recordings clean
+.PHONY: help setup python system demo test test-host test-kernel test-unit test-browser test-vm test-kernels test-tools lab lint bench notebooks recordings clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,10 @@ test-kernels: test-host ## run the tests of hooks on all kernels and make docs/h
 	$(BIN)/python -m tests.vm setup --install
 	$(BIN)/python -m tests.vm test $(KERNELS) -- $(HOOK_TESTS)
 	$(BIN)/python -m tests.hook_table --save build/hooks.json $(KERNELS:%=build/vm/%/hooks.json)
+
+test-tools: setup ## load every tool of bpf_src on all kernels
+	$(BIN)/python -m tests.vm setup --install
+	$(BIN)/python -m tests.vm test $(KERNELS) -- -q tests/kernel/test_tools.py -k attaches
 
 lab: setup ## open JupyterLab on the notebooks
 	@$(BIN)/ebpflab lab

@@ -13,12 +13,17 @@ SECTIONS = ("drain", "live", "perf", "paced", "frames", "tracer", "latency", "st
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"which of {', '.join(SECTIONS)} (default: all), or soak alone")
+    which = f"which of {', '.join(SECTIONS)} (default: all), or soak alone, or tools and names of tools"
+    parser.add_argument("names", nargs="*", help=which)
     parser.add_argument("--json", default="build/bench.json", metavar="FILE", help="where the numbers go")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--strict", action="store_true", help="fail if a budget is missed or was not measured")
     parser.add_argument("--records", type=lambda text: int(float(text)), default=10**9, help="of the soak")
     options = parser.parse_args()
+    if options.names[:1] == ["tools"]:
+        from . import tools
+
+        return tools.main(options.names[1:])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
     if unknown := set(options.names) - {*SECTIONS, "soak"}:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}, soak")

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from .recording.replay import replay
     from .registry import close_all, sessions
     from .session import Session
+    from .toolbox.shelf import tools
+    from .tracer.programs import counting_runs
     from .tracer.trace import bpftrace
+    from .witnesses.checking import check
 
 __version__ = "0.1.0"
 __all__ = [
@@ -52,8 +55,10 @@ __all__ = [
     "__version__",
     "bindings",
     "bpftrace",
+    "check",
     "close_all",
     "context",
+    "counting_runs",
     "doctor",
     "features",
     "format",
@@ -62,6 +67,7 @@ __all__ = [
     "replay",
     "sessions",
     "template",
+    "tools",
     "type",
 ]
 
@@ -71,8 +77,10 @@ _HOMES = {
     "Session": ".session",
     "bindings": ".inspectors.types.bindings",
     "bpftrace": ".tracer.trace",
+    "check": ".witnesses.checking",
     "close_all": ".registry",
     "context": ".inspectors.contexts",
+    "counting_runs": ".tracer.programs",
     "doctor": ".health",
     "features": ".inspectors.features",
     "format": ".inspectors.tracefs",
@@ -81,6 +89,7 @@ _HOMES = {
     "replay": ".recording.replay",
     "sessions": ".registry",
     "template": ".inspectors.templating",
+    "tools": ".toolbox.shelf",
     "type": ".inspectors.types",
 }
 

@@ -34,6 +34,7 @@ _FUNCTIONS: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "bpf_program__section_name": (_str, (_ptr,)),
     "bpf_program__type": (_int, (_ptr,)),
     "bpf_program__autoload": (ct.c_bool, (_ptr,)),
+    "bpf_program__set_autoload": (ct.c_int, (_ptr, ct.c_bool)),
     "bpf_program__fd": (_int, (_ptr,)),
     "bpf_program__insns": (_ptr, (_ptr,)),
     "bpf_program__insn_cnt": (_size, (_ptr,)),

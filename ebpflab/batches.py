@@ -9,15 +9,19 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .frame import parts
+from .frame import frame, parts
 from .records import RecordTypes
 from .store import Cursor
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
+    from .rules import Lookup
+
 _LOOK = 0.5  # seconds: a wait without an end could not be interrupted on every platform
+_TURN = 0.1  # seconds: Jupyter's stop button is heeded at the next turn of the event loop, and does not cause one
 
 
 class Batch(dict[str, "NDArray[np.generic]"]):
@@ -132,9 +136,40 @@ class Batches:
                 return True
             if self._cursor.ended:
                 return False
-            await asyncio.wait_for(arrived.wait(), self._timeout)
-        except asyncio.TimeoutError:
-            return self._cursor.wait(0)
+            deadline = None if self._timeout is None else loop.time() + self._timeout
+            while not arrived.is_set():
+                left = _TURN if deadline is None else min(_TURN, deadline - loop.time())
+                if left <= 0:
+                    return self._cursor.wait(0)
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(arrived.wait(), left)
         finally:
             forget()
         return self._cursor.wait(0) or not self._cursor.ended
+
+
+class Tail:
+    """What arrives, a frame at each call; made by :meth:`Events.tail`."""
+
+    def __init__(self, cursor: Cursor, types: RecordTypes, lookup: Lookup | None) -> None:
+        self._cursor, self._types, self._lookup = cursor, types, lookup
+
+    def __call__(self) -> pd.DataFrame:
+        """Return the frame of the events since the last call; empty when there are none.
+
+        Raises
+        ------
+        DecodeError
+            When records do not fit their struct.
+        """
+        with self._cursor.read() as snapshot:
+            return frame(snapshot, self._types, self._lookup)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait so many seconds for events; whether there are any."""
+        return self._cursor.wait(timeout)
+
+    @property
+    def missed(self) -> int:
+        """Events that left the history before a call came to them."""
+        return self._cursor.missed

@@ -20,6 +20,7 @@ _STRING = re.compile(_QUOTED, re.DOTALL)
 _DIRECTIVE = re.compile(r"^[ \t]*#(?:\\\r?\n|[^\n])*", re.MULTILINE)
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', re.MULTILINE)
 _SECTION = re.compile(r'\bSEC\(\s*"([^"]*)"\s*\)')
+_SECTION_MACRO = re.compile(r"^[ \t]*#[ \t]*define\b(?:\\\r?\n|[^\n])*\b(?:SEC|section)\b", re.MULTILINE)
 _DATA_SECTION = re.compile(r"\.|license$|version$|maps$|\?\.")
 _DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 _ATTRIBUTE = re.compile(
@@ -267,6 +268,8 @@ class Cell:
     @cached_property
     def idle(self) -> tuple[Location, ...]:
         """Functions that are in no section and that nothing calls: nobody will ever run them."""
+        if _SECTION_MACRO.search(self.code):  # what stands before a function may then be a section
+            return ()
         found = []
         for block in self._blocks:
             name = _FUNCTION.search(block.head) if not block.local and block.head.endswith(")") else None

@@ -40,8 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0
     """
     try:
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        if words[:1] == ["run"]:  # its options are the tool's
+            return _run_tool(words[1:])
+        if words[:1] == ["check"]:  # the words after its -- are a command
+            return _check(words[1:])
         parser = _parser()
-        options, unknown = parser.parse_known_args(arguments)
+        options, unknown = parser.parse_known_args(words)
         if unknown:
             getattr(options, "parser", parser).error(f"unrecognized arguments: {' '.join(unknown)}")
         code = int(options.run(options))
@@ -76,6 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     lab = commands.add_parser("lab", help="open JupyterLab on the notebooks")
     lab.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="open this folder instead")
     lab.set_defaults(run=_lab)
+
+    run = commands.add_parser("run", help="run a tool of bpf_src, until Ctrl-C; run TOOL --help has its options")
+    run.set_defaults(run=lambda _: _run_tool([]))
+
+    check = commands.add_parser("check", help="one count by libbpf, BCC and bpftrace; check --help has its options")
+    check.set_defaults(run=lambda _: _check([]))
+
+    tools = commands.add_parser("tools", help="the tools of bpf_src, or all of one")
+    tools.add_argument("pattern", nargs="?", default="", metavar="TOOL|WORD", help="a tool, or a word of its question")
+    tools.add_argument("--json", action="store_true", help="the same, for scripts")
+    tools.set_defaults(run=functools.partial(_inspect, questions.QUESTIONS["tools"]))
 
     replay = commands.add_parser("replay", help="show what a recording holds")
     replay.add_argument("file", type=Path, metavar="FILE", help="what s.events.record(FILE) wrote")
@@ -227,6 +243,18 @@ def _has_module(name: str) -> bool:
     import importlib.util
 
     return importlib.util.find_spec(name) is not None
+
+
+def _run_tool(words: Sequence[str]) -> int:
+    from .toolbox.command import main
+
+    return main(words)
+
+
+def _check(words: Sequence[str]) -> int:
+    from .witnesses.command import main
+
+    return main(words)
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from .batches import Batches
+from .batches import Batches, Tail
 from .frame import arrow, frame
 from .losses import Losses
 from .recording.layout import Facts
@@ -219,6 +219,21 @@ class Events:
         self._catch_up()
         return Batches(self._store.cursor(), self.types, timeout)
 
+    def tail(self, *, from_start: bool = False) -> Tail:
+        """Return what gives at each call the frame of the events that arrived since the last.
+
+        Parameters
+        ----------
+        from_start
+            Whether the first call also gives the events held.
+
+        Examples
+        --------
+        >>> tail = s.events.tail()
+        >>> new = tail()
+        """
+        return Tail(self._store.cursor(from_start=from_start), self.types, self._lookup)
+
     def __aiter__(self) -> Batches:
         # Nothing here may hold up the notebook's event loop, so what lies in the ring is part of the iteration.
         return Batches(self._store.cursor(), self.types, None)
@@ -234,7 +249,7 @@ class Events:
         self.paused = False
 
     def clear(self) -> None:
-        """Forget the events held; the counters go on."""
+        """Forget the events held; the counters go on, so that :meth:`wait` counts from the session's beginning."""
         self._catch_up()
         self._store.clear()
 

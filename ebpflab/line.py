@@ -12,8 +12,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from . import alternatives, refusals, verifier
 from . import compile as compiler
-from . import refusals, verifier
 from .bcc import building, kernel_headers
 from .bcc.kernel_headers import KernelHeaders
 from .bcc.wording import address_of_key
@@ -28,6 +28,7 @@ from .errors import (
     Diagnostic,
     EbpflabError,
     HookNotFoundError,
+    KernelSupportError,
     Location,
     UnsafeError,
     VerifierError,
@@ -36,8 +37,9 @@ from .inspectors import search, tracefs
 from .maps import Variables, set_before_load
 from .program_types import parse_section
 from .similar import nearest
+from .toolbox import shelf
+from .toolbox.tool import Tool
 
-_TOOLS = (Path(__file__).parent / "bpf_src", Path(__file__).parent.parent / "bpf_src")
 _NO_PROGRAM = 'put a section before a function: SEC("tp/syscalls/sys_enter_openat") int h(void *ctx)'
 _NO_PROGRAM_IN_BCC = "write one: TRACEPOINT_PROBE(syscalls, sys_enter_openat) { ... return 0; }"
 # How programs begin in bpftrace's language (bpftrace: docs/language.adoc, "Probes"), which in C nothing does.
@@ -132,8 +134,13 @@ def _headers(compiled: compiler.Compiled) -> str:
     return "headers made once for this kernel" if compiled.first else f"{compiled.headers} headers"
 
 
-def open_object(prepared: Prepared, name: str) -> Handle:
+def open_object(prepared: Prepared, name: str, outcome: Outcome) -> Handle:
     handle = prepared.engine.open(prepared.object, name=name, targets=prepared.targets)
+    try:
+        _choose(handle, prepared.cell, outcome)
+    except BaseException:
+        handle.close()
+        raise
     if not handle.programs():
         handle.close()
         bcc = prepared.engine.name == "bcc"
@@ -141,11 +148,24 @@ def open_object(prepared: Prepared, name: str) -> Handle:
     return handle
 
 
+def _choose(handle: Handle, cell: Cell | None, outcome: Outcome) -> None:
+    # Of alternatives, those that this kernel has the hooks for.
+    optional = handle.optional()
+    try:
+        choice = alternatives.choose(optional)
+    except KernelSupportError as error:
+        error.where = _find(cell, re.escape(error.details[0].partition(":")[0])) if error.details else None
+        raise
+    handle.choose(choice.programs)
+    outcome.detail = ", ".join(f"{purpose} by {way}" for purpose, way in choice.ways.items())
+
+
 def check(handle: Handle, prepared: Prepared, variables: Variables, values: dict[str, Any], *, unsafe: bool) -> None:
     # What only the opened object can tell, before the kernel sees it.
     names = {p.name for p in handle.programs()} | {p.section for p in handle.programs()}
+    left_out = {p.name for p in handle.optional()}  # alternatives that another kernel takes
     for key in prepared.targets:
-        if key not in names:
+        if key not in names | left_out:
             near = nearest(key, sorted(names))
             raise CellError(
                 f"--attach {key}=...: the cell has no such program or section",
@@ -253,16 +273,13 @@ def _path(source: str | PathLike[str]) -> Path | None:
         return None
     if source.endswith((".c", ".o")):
         return Path(source).expanduser()
-    if re.fullmatch(r"[A-Za-z][\w-]*", source):
-        tools = {p.name.removesuffix(".bpf.c"): p for folder in _TOOLS for p in folder.glob("*.bpf.c")}
-        if source not in tools:
-            near = nearest(source, sorted(tools))
-            raise CellError(
-                f"there is no tool {source!r} in bpf_src",
-                hint=f"tools: {', '.join(near or sorted(tools))}; or give C text, or the path of a .c or .o file",
-            )
-        return tools[source]
-    return None
+    named = tool(source)
+    return named.path if named else None
+
+
+def tool(source: str | PathLike[str]) -> Tool | None:
+    # The tool that a source names; raises CellError when a name is none.
+    return shelf.find(source) if isinstance(source, str) and re.fullmatch(r"[A-Za-z][\w-]*", source) else None
 
 
 def _read_object(path: Path) -> bytes:
@@ -311,7 +328,8 @@ def _check_sections(cell: Cell, targets: Mapping[str, str]) -> None:
     for section, at in cell.sections:
         try:
             parsed = parse_section(section)
-            if section not in targets and parsed.target and parsed.kind in ("tracepoint", "tp_btf", "iter"):
+            wanted = parsed.autoload and section not in targets and parsed.target
+            if wanted and parsed.kind in ("tracepoint", "tp_btf", "iter"):
                 missing = search.explain_missing(parsed.kind, parsed.target)
                 if missing is not None:
                     raise missing

@@ -90,14 +90,16 @@ def load(
 
     history = Keep.parse(keep)
     sizes = {buffer: buffer_bytes(size) for buffer, size in (buffers or {}).items()}
-    first, more = _parted(targets or {})
+    tool = line.tool(source)
+    first, more = _parted({**(tool.targets if tool else {}), **(targets or {})})
     prepared = line.prepare(source, engine, first, dict(events or {}), stage, headers, cflags)
     prepared = replace(prepared, more=more)
-    with stage("open"):
-        handle = line.open_object(prepared, label)
+    with stage("open") as outcome:
+        handle = line.open_object(prepared, label, outcome)
     with contextlib.ExitStack() as undo:
         undo.callback(handle.close)
         session = Session(prepared, label, handle, stages)
+        session.tool = tool
         undo.callback(session.close)
         line.check(handle, prepared, session.vars, dict(vars or {}), unsafe=unsafe)
         with stage("load + verify") as outcome, line.located(prepared.cell, label, prepared.warnings):

@@ -160,8 +160,18 @@ def parse(line: str) -> Options:
     except ValueError as error:
         raise CellError(f"the line after %%bpf cannot be read: {error}", hint="check the quotes") from error
     args = parser().parse_args(_joined(words))
-    if args.name is not None and (not args.name.isidentifier() or keyword.iskeyword(args.name)):
-        raise CellError(f"'{args.name}' cannot be a variable name", hint="use a Python identifier, such as %%bpf opens")
+    check_name(args.name)
+    return read(args)
+
+
+def check_name(name: str | None) -> None:
+    """Raise CellError if a session's name cannot be a variable's."""
+    if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+        raise CellError(f"'{name}' cannot be a variable name", hint="use a Python identifier, such as %%bpf opens")
+
+
+def read(args: argparse.Namespace) -> Options:
+    """Return what a parser with the options of :func:`parser` found."""
     return Options(
         name=args.name,
         engine=args.engine,

@@ -248,7 +248,8 @@ class Programs:
     def _run_once(self, program: str, data: Any, ctx: Any, repeat: int) -> RunResult:
         row = parse_section(next(p.section for p in self._programs if p.name == program)).type
         packet = None if data is None else runs.as_bytes(data, "a packet")
-        context = None if ctx is None else runs.context_bytes(row, ctx, len(packet or b""))
+        # The kernel takes none, and refuses one of no bytes.
+        context = None if ctx is None else runs.context_bytes(row, ctx, len(packet or b"")) or None
         got = self._handle.test_run(program, TestRun(packet, context, repeat, runs.context_back(row)))
         return RunResult(
             program, got.retval, row.verdict(got.retval), got.data_out, got.ctx_out, got.ns, max(repeat, 1), row

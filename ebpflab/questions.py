@@ -213,6 +213,12 @@ def _features(given: argparse.Namespace) -> Any:
     return features(given.pattern, given.kind, program_type=given.program_type)
 
 
+def _tools(given: argparse.Namespace) -> Any:
+    from .toolbox import shelf
+
+    return shelf.find(given.pattern) if given.pattern in shelf.paths() else shelf.tools(given.pattern)
+
+
 def _engine_argument(add: argparse.ArgumentParser) -> None:
     add.add_argument("--engine", default="libbpf", metavar="libbpf|bcc", help="in whose C (default libbpf)")
 
@@ -283,6 +289,10 @@ def _features_arguments(add: argparse.ArgumentParser) -> None:
     add.add_argument("--program-type", metavar="TYPE", help="what programs of this type may call")
 
 
+def _tools_arguments(add: argparse.ArgumentParser) -> None:
+    add.add_argument("pattern", nargs="?", default="", metavar="TOOL|WORD", help="a tool, or a word of its question")
+
+
 QUESTIONS: dict[str, Question] = {
     "hooks": Question(_hooks, _hooks_arguments, "what can be hooked"),
     "format": Question(_format, _format_arguments, "the fields of a tracepoint", "syscalls:sys_enter_openat"),
@@ -293,4 +303,5 @@ QUESTIONS: dict[str, Question] = {
     "template": Question(_template, _template_arguments, "a complete cell for a hook", "sched:sched_switch"),
     "helper": Question(_helper, _helper_arguments, "the signature of a helper", "bpf_ringbuf_reserve"),
     "features": Question(_features, _features_arguments, "what this kernel supports"),
+    "tools": Question(_tools, _tools_arguments, "the tools that come with ebpflab, or all of one"),
 }

@@ -175,6 +175,10 @@ def _ipv6(rule: Rule) -> Rule | None:
     return _bytes_as_text(rule, 16, ipv6_text)
 
 
+def _ip(rule: Rule) -> Rule | None:
+    return _bytes_as_text(rule, 16, ip_text)
+
+
 def _mac(rule: Rule) -> Rule | None:
     return _bytes_as_text(rule, 6, lambda address: address.hex(":"))
 
@@ -220,6 +224,8 @@ def _refers(what: Literal["stack", "address"], space: Space) -> Callable[[Rule],
     return meaning
 
 
+_MAPPED = b"\0" * 10 + b"\xff\xff"  # RFC 4291, 2.5.5.2: IPv4-mapped IPv6 addresses
+
 #: What the name of a typedef or struct says about its values. A meaning takes the rule of the bare type (that of
 #: bytes for a struct) and returns a better one, or None if a type of that shape cannot mean it.
 MEANINGS: dict[str, Callable[[Rule], Rule | None]] = {
@@ -229,6 +235,7 @@ MEANINGS: dict[str, Callable[[Rule], Rule | None]] = {
     "struct in_addr": _ipv4,
     "ipv6_t": _ipv6,
     "struct in6_addr": _ipv6,
+    "ip_t": _ip,
     "mac_t": _mac,
     "port_t": _port,
     "errno_t": _error,
@@ -269,9 +276,14 @@ def stack_ids(values: Array) -> NDArray[np.int64]:
 
 def ipv6_text(address: bytes) -> str:
     # RFC 5952; of its section 5 only the prefix that says that the rest is an IPv4 address.
-    if address.startswith(b"\0" * 10 + b"\xff\xff"):
+    if address.startswith(_MAPPED):
         return f"::ffff:{ipaddress.IPv4Address(address[12:])}"
     return str(ipaddress.IPv6Address(address))
+
+
+def ip_text(address: bytes) -> str:
+    # An address of either family in the bytes of IPv6: who declares a member so wants to read 10.0.0.1.
+    return ipv6_text(address).removeprefix("::ffff:") if address.startswith(_MAPPED) else ipv6_text(address)
 
 
 def _dotted(number: int) -> str:

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,12 +30,16 @@ from .recording.layout import Facts
 from .records import RecordTypes, record_types
 from .stacks import Resolver
 from .store import Keep
+from .toolbox import answer
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from .recording.playback import Playback
+    from .toolbox.tool import Tool
 
+_IN_PROCESSES = ("uprobe", "uretprobe", "uprobe.multi", "uprobe.session", "usdt")
 _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
 
 
@@ -73,12 +77,16 @@ class Session(Programs):
         Who loaded it: ``libbpf``, or ``bcc`` for a cell of BCC's dialect.
     source : str
         The C text; empty for an object file.
+    object : bytes
+        The object file that was loaded, for libbpf, bpftool or Aya to load as well; empty of a recording.
     vars : Variables
         The global variables of the program, as a mapping.
     maps : Maps
         The maps of the program by name.
     streams : dict of str to Events
         The ring buffers by map name.
+    tool : Tool or None
+        The tool of ``bpf_src/`` that this is.
 
     Examples
     --------
@@ -90,7 +98,8 @@ class Session(Programs):
         super().__init__(name, handle, Btf.parse(handle.btf), prepared.cell)
         self.engine = prepared.engine.name
         self.source = prepared.cell.source if prepared.cell else ""
-        self.warnings = prepared.warnings
+        self.object, self.warnings = prepared.object, prepared.warnings
+        self.tool: Tool | None = None
         self.streams: dict[str, Events] = {}
         self._targets, self._more = dict(prepared.targets), dict(prepared.more)
         self._waiting = frozenset(prepared.waiting)  # nothing says where to attach these: that is left to attach(name)
@@ -245,6 +254,34 @@ class Session(Programs):
         """
         return views.view(self, **options)
 
+    def rows(self) -> pd.DataFrame:
+        """Return a tool's answer as a frame: its events or what it counted; of any other cell the events.
+
+        Raises
+        ------
+        EbpflabError
+            When there are no events or several streams, or what was counted went with a closed session.
+
+        Examples
+        --------
+        >>> ebpflab.load("runqlat").rows()
+        """
+        return answer.rows(self)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw a tool's answer in the way that suits it; of another cell the rate of its events.
+
+        Raises
+        ------
+        EbpflabError
+            As :meth:`rows`.
+
+        Examples
+        --------
+        >>> ebpflab.load("runqlat").plot()
+        """
+        return answer.plot(self, ax)
+
     def __enter__(self) -> Session:
         return self
 
@@ -274,8 +311,7 @@ class Session(Programs):
         for buffer, size in sizes.items():
             self._handle.resize(buffer, size)
         self._handle.load()
-        verified = {p.name: p.verified for p in self._handle.programs()}
-        self._programs = [replace(p, verified=verified.get(p.name, 0)) for p in self._programs]
+        self._programs = list(self._handle.programs())  # with the kernel's counts of their instructions
         self._state = "loaded"
         self.vars.loaded(self._handle)
         self.maps.loaded(self._handle)
@@ -311,8 +347,16 @@ class Session(Programs):
     ) -> str | None:
         # The target as text, which is all that crosses to the engine.
         text = target if isinstance(target, str) or target is None else f"fd:{target.fileno()}"
-        place = text or self._targets.get(name) or self._targets.get(section) or parse_section(section).place
+        parsed = parse_section(section)
+        place = text or self._targets.get(name) or self._targets.get(section) or parsed.place
+        if parsed.kind in _IN_PROCESSES and ",pid=" not in place and (only := self._only_process()):
+            options = {"pid": only, **options}
         return ",".join([place, *(f"{option}={value}" for option, value in options.items())]) or None
+
+    def _only_process(self) -> int:
+        # Every process enters the kernel where it is probed: a tool that looks at one of them leaves the others alone.
+        has = self.tool is not None and any(p.name == "pid" for p in self.tool.parameters)
+        return int(self.vars["pid"]) if has else 0
 
     def _others(self, name: str, section: str) -> tuple[str, ...]:
         return self._more.get(name, ()) or self._more.get(section, ())

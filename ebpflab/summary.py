@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import DecodeError
 from .formatting import Head, Note, Part, Steps, Table, frame_table, number
 from .inspectors.tracefs import tracefs_root
 from .program_types import parse_section
+from .toolbox import answer
 from .verifier.statistics import INSNS_LIMIT, NEAR, near_insns
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .events import Events
     from .registry import Sessions
     from .session import Session
@@ -26,6 +29,7 @@ _TONES = {
     "closed": "muted",
 }
 _ROWS = 5
+_COUNTED_ROWS = 10
 _PRINTS = ("bpf_printk", "bpf_trace_printk", "bpf_trace_vprintk")  # helpers that write to the kernel's own trace
 
 
@@ -33,13 +37,19 @@ def session_document(session: Session, note: str = "") -> list[Part]:
     # Head, stages, programs, buffers, the first rows of each buffer, and whatever deserves a sentence.
     document: list[Part] = [
         Head(session.name, session.state, _TONES.get(session.state, "warning"), f"{session.engine}, {_age(session)}"),
+        *([Note(session.tool.question, "muted", session.tool.name)] if session.tool else []),
         steps(session),
         _programs(session),
     ]
+    # Asked once: a table and a title that tell two numbers of one buffer are a puzzle.
+    stats = {name: events.stats() for name, events in session.streams.items()}
     if session.streams:
-        document.append(_buffers(session))
-    for name, events in session.streams.items():
-        document.extend(_rows(name, events))
+        document.append(_buffers(session, stats))
+    if answer.counted(session) and session.state in ("attached", "detached"):
+        document.append(_counted(session))
+    else:
+        for name, events in session.streams.items():
+            document.extend(_rows(name, events, stats[name]["received"]))
     document += notes(session)
     if note:
         document.append(Note(note))
@@ -140,24 +150,33 @@ def _programs(session: Session) -> Table:
     return Table(("program", "section", "instructions", "state"), rows, tones=tones)
 
 
-def _buffers(session: Session) -> Table:
+def _buffers(session: Session, counted: Mapping[str, Mapping[str, Any]]) -> Table:
     rows, tones = [], []
     for index, (name, events) in enumerate(session.streams.items()):
-        stats = events.stats()
+        stats = counted[name]
         rows.append((name, events.types.label(), stats["received"], stats["lost"], stats["evicted"], stats["rate"]))
         if stats["lost"]:
             tones.append((index, 3, "error"))
     return Table(("buffer", "record", "received", "lost", "evicted", "per second"), tuple(rows), tones=tuple(tones))
 
 
-def _rows(name: str, events: Events) -> list[Part]:
+def _counted(session: Session) -> Part:
+    # What a tool counted in maps so far.
+    frame = answer.rows(session)
+    if frame.empty:
+        return Note("nothing counted yet")
+    shown = min(len(frame), _COUNTED_ROWS)
+    return frame_table(frame, f"{session.name}: first {shown} of {number(len(frame))} rows", shown)
+
+
+def _rows(name: str, events: Events, received: int) -> list[Part]:
     try:
         frame = events.head(_ROWS)
     except DecodeError as error:
         return [Note(error.what, "error", name), *([Note(error.hint, "ok", "hint")] if error.hint else [])]
     if not len(frame):
         return [Note("no events yet", label=name)]
-    return [frame_table(frame, f"{name}: first {len(frame)} of {number(events.stats()['received'])} events", _ROWS)]
+    return [frame_table(frame, f"{name}: first {len(frame)} of {number(max(received, len(frame)))} events", _ROWS)]
 
 
 def _age(session: Session) -> str:

@@ -2,9 +2,9 @@
 
 Needs root. For each notebook it runs the %%bpf and %%bpftrace cells beside a little work, and keeps what they captured,
 the errors that they are there to show, what it took to verify them, and what %bpf lines displayed, in
-notebooks/recordings/NOTEBOOK. Python cells are left out but those with the tag ``for-recordings``, and one that defines
-start_reader(): its process is the work then. Names of notebooks on the command line say which:
-``python -m tests.make_recordings 03_reading_verifier_errors``.
+notebooks/recordings/NOTEBOOK. Notebooks whose metadata say that they need a kernel have none. Python cells are left out
+but those with the tag ``for-recordings``, and one that defines start_reader(): its process is the work then. Names of
+notebooks on the command line say which: ``python -m tests.make_recordings 12_reading_verifier_errors``.
 """
 
 import contextlib
@@ -182,7 +182,8 @@ def main():
     shell = InteractiveShell.instance()
     ebpflab.load_ipython_extension(shell)
     for notebook in sorted(HERE.glob("*.ipynb")):
-        if notebook.stem in (sys.argv[1:] or [notebook.stem]):
+        about = nbformat.read(notebook, as_version=4).metadata.get("ebpflab", {})
+        if about.get("replay") is not False and notebook.stem in (sys.argv[1:] or [notebook.stem]):
             record_notebook(shell, notebook)
 
 

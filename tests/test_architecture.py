@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "sources": "errors engines.base records stream ringbuf perfbuf merge",
     "store": "errors keep snapshot",
     "frame": "errors decode records rules snapshot",
-    "batches": "frame records store",
+    "batches": "frame records rules store",
     "iterators": "errors btf decode records stream",
     "events": "errors batches frame losses records rules snapshot store plots.* recording.layout recording.writer",
     "plots.*": "errors formatting similar plots.*",
@@ -91,36 +91,52 @@ MAY_IMPORT = {
     "losses": "errors btf_program btf engines.base",
     "buffers": "errors keep btf perf_counters engines.base records rules events frame losses store stream sources",
     "perf_counters": "btf btf_program engines.base",
-    "maps.*": "errors similar formatting btf btf_program shown decode rules program_types.* perf_counters _perf_events"
+    "maps.*": "plots.* errors similar formatting btf btf_program shown decode rules program_types.* perf_counters"
+    " _perf_events"
     " _bpfmaps engines.base worker maps.*",
     "_bpfmaps": "errors _libbpf _syscalls",
     "inspectors.types.python_types": "errors btf columns inspectors.*",
     "inspectors.types.*": "errors similar formatting btf btf_layout btf_plan btf_checks btf_writer inspectors.*",
     "inspectors.helpers": "errors similar formatting btf tables.* toolchain inspectors.*",
     "inspectors.*": "errors similar formatting btf program_types.* inspectors.* _libbpf _probes",
-    "authoring.*": "errors similar formatting cell options program_types.* btf tables.* cache toolchain inspectors.*"
+    "authoring.*": "toolbox.arguments toolbox.shelf"
+    " errors similar formatting cell options program_types.* btf tables.* cache toolchain inspectors.*"
     " bcc.library authoring.*",
     "views.*": "ebpflab errors similar formatting summary btf program_types.* maps.* plots.* _libbpf _syscalls"
     " disassembly.* views.*",
     "runs": "errors similar formatting btf program_types.* inspectors.*",
-    "summary": "errors similar formatting keep program_types.* verifier.* inspectors.tracefs",
-    "line": "errors refusals similar cell cflags diagnostics compile.* bcc.* verifier.* program_types.* maps.*"
+    "summary": "toolbox.answer errors similar formatting keep program_types.* verifier.* inspectors.tracefs",
+    "alternatives": "errors program_types.* inspectors.* engines.base",
+    "toolbox.tool": "errors formatting",
+    "toolbox.shelf": "errors similar toolbox.tool",
+    "toolbox.answer": "errors",
+    "toolbox.arguments": "errors similar tables.* options toolbox.shelf toolbox.tool",
+    "toolbox.printing": "errors formatting",
+    "toolbox.command": "errors loading batches toolbox.*",
+    "toolbox": "",
+    "line": "alternatives toolbox.shelf toolbox.tool"
+    " errors refusals similar cell cflags diagnostics compile.* bcc.* verifier.* program_types.* maps.*"
     " engines.* inspectors.*",
     "registry": "errors formatting summary",  # which sessions live; it knows them as values only
     "programs": "errors similar cell program_types.* btf decode iterators runs disassembly.* verifier.* engines.base",
-    "session": "errors formatting keep program_types.* btf records store events buffers maps.* line registry programs"
+    "session": "toolbox.answer toolbox.tool"
+    " errors formatting keep program_types.* btf records store events buffers maps.* line registry programs"
     " summary engines.* recording.layout stacks views.*",
     "loading": "errors keep cell options line registry store session",
     "tracer.*": "errors similar formatting toolchain registry program_types.* plots.* inspectors.* recording.fallback"
     " session worker _libbpf tracer.*",
+    "witnesses.*": "errors formatting options program_types.* inspectors.* loading session tracer.* _syscalls"
+    " witnesses.*",
     "health": "errors formatting journal toolchain inspectors.kernel bcc.library",
     "demo": "errors",
-    "questions": "errors formatting options inspectors.*",
-    "cli": "errors formatting health toolchain questions inspectors.* session loading options demo recording.replay",
+    "questions": "toolbox.shelf errors formatting options inspectors.*",
+    "cli": "witnesses.command toolbox.*"
+    " errors formatting health toolchain questions inspectors.* session loading options demo recording.replay",
     "__main__": "cli",
     "jupyter.*": "ebpflab errors error_page refusals similar formatting keep cell options program_types.* health events"
     " maps.* plots.* summary views.* session loading registry questions authoring.* inspectors.*"
-    " recording.fallback tracer.*"
+    " recording.fallback tracer.* toolbox.*"
+    " witnesses.*"
     " jupyter.*",
 }
 
@@ -129,12 +145,14 @@ ONLY_IN = {
     "ctypes": "_libbpf _syscalls _probes _bpfmaps _perf_events engines.libbpf engines._event_maps"
     " engines._attached engines._places engines._instructions engines._program_info engines.attach.* _native.*"
     " compile.vmlinux bcc.child"
-    " tracer.child tracer.programs"
+    " tracer.child tracer.programs witnesses.child"
     " inspectors.types.python_types",
     "IPython": "jupyter.* cli demo",
     "ipywidgets": "jupyter.*",
-    "subprocess": "toolchain compile.spare bcc.process bcc.declarations bcc.lowering tracer.process _native.build cli",
-    "threading": "views.* tracer.* _libbpf _native.* compile.* bcc.process bcc.declarations stream ringbuf perfbuf"
+    "subprocess": "toolchain compile.spare bcc.process bcc.declarations bcc.lowering tracer.process witnesses.held"
+    " _native.build cli",
+    "threading": "toolbox.command"
+    " views.* tracer.* _libbpf _native.* compile.* bcc.process bcc.declarations stream ringbuf perfbuf"
     " merge stacks store losses worker"
     " events registry session maps.* recording.writer recording.playback"
     " engines.* views.history views.log views.monitor jupyter.*",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
 import time
 
@@ -175,6 +177,27 @@ def test_a_cancelled_async_loop_leaves_nothing_behind(store):
     asyncio.run(cancelled())
     assert store._listeners == []
     send(store, (1, 0))  # nobody is told, and nothing is raised in the writer's thread
+
+
+def test_a_stop_button_ends_an_async_loop_to_which_nothing_comes(store):
+    # ipykernel's handler of SIGINT runs within the event loop's select(), and its call_soon() does not end that.
+    async def stopped():
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(collect(following(store, timeout=None), []))
+        fallback = loop.call_later(20, task.cancel)
+        previous = signal.signal(signal.SIGUSR1, lambda *_: loop.call_soon(task.cancel))
+        press = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+        press.start()
+        try:
+            await asyncio.wait([task])
+        finally:
+            press.join()
+            signal.signal(signal.SIGUSR1, previous)
+            fallback.cancel()
+        return task.cancelled()
+
+    start = time.monotonic()
+    assert asyncio.run(stopped())
+    assert time.monotonic() - start < 5
 
 
 def test_an_event_loop_that_was_closed_does_not_stop_the_writer(store):

@@ -14,7 +14,7 @@ from test_replay_anywhere import (  # noqa: F401 (run and home are fixtures)
 
 from ebpflab.tracer import recorded
 
-NOTEBOOK = NOTEBOOKS / "02_three_ways.ipynb"
+NOTEBOOK = NOTEBOOKS / "16_three_ways.ipynb"
 READS = 5003
 
 

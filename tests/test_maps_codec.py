@@ -349,6 +349,7 @@ def test_a_prefix_has_its_length_in_the_family_of_the_trie(size, text, length):
     address = ipaddress.ip_address(text.partition("/")[0])
     mapped = address if address.version == 6 or size == 8 else ipaddress.ip_address(f"::ffff:{address}")
     assert bytes(raw[4:]) == mapped.packed
+    assert node.read(raw, 0) == (text if "/" in text else f"{text}/32")
 
 
 def test_a_prefix_of_ipv4_cannot_be_longer_than_its_address():

@@ -67,6 +67,12 @@ def test_an_ipv6_address_is_shown_by_rfc_5952_and_means_the_same(addresses):
         assert text == (f"::ffff:{address.ipv4_mapped}" if address.ipv4_mapped else str(address))
 
 
+def test_an_address_of_either_family_is_shown_as_its_own_family_has_it():
+    found = [ipaddress.ip_address(text) for text in ("::ffff:10.0.0.1", "2001:db8::1", "::ffff:0:0:1", "::")]
+    texts = shown(meant("ip_t", base="u8[16]"), cells(*(a.packed for a in found))).tolist()
+    assert texts == ["10.0.0.1", "2001:db8::1", "::ffff:0:0:1", "::"]
+
+
 @pytest.mark.parametrize(
     ("address", "text"),
     [  # RFC 5952, sections 2 to 5

@@ -42,6 +42,7 @@ MEANINGS = {
     "duration_t": "nanoseconds, shown as a time span",
     "ipv4_t": "an IPv4 address in network order",
     "ipv6_t": "an IPv6 address",
+    "ip_t": "an IPv4 or IPv6 address; IPv4 as ::ffff:10.0.0.1 in the bytes of struct in6_addr",
     "mac_t": "a MAC address",
     "port_t": "a port in network order",
     "errno_t": "an error number, shown by its name",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .. import options
 from ..inspectors import bcc_names
 from ..program_types import BY_KIND
+from ..toolbox import arguments, shelf
 from . import attach_points, names
 from .declared import CType
 from .members import members
@@ -78,6 +79,8 @@ def command(place: Place, notebook: Notebook) -> tuple[str, list[Item]]:
         return last, [Item(each, "value") for each in ("c", "python") if each.startswith(last)]
     if rest and rest[-1] in _FREE:
         return last, []
+    if name == "run":
+        return last, [item for item in _tool(rest) if item.text.startswith(last)]
     if last.startswith("-"):
         return last, [Item(flag, "option") for flag in notebook.commands.get(name, ()) if flag.startswith(last)]
     if name == "stop":
@@ -114,6 +117,18 @@ def _split(written: str) -> list[str]:
 def _has_name(words: list[str], actions: dict[str, argparse.Action]) -> bool:
     takes = [False, *(word in actions and actions[word].nargs != 0 for word in words)]
     return any(not word.startswith("-") and not value for word, value in zip(words, takes, strict=False))
+
+
+def _tool(words: list[str]) -> list[Item]:
+    # The names of tools; behind one its parameters, and the options of every run.
+    known = shelf.paths()
+    name = next((word for word in words if word in known), "")
+    if not name:
+        return [Item(each, "tool") for each in sorted(known)]
+    parameters = [Item(each.option, "option", each.meaning) for each in shelf.find(name).parameters]
+    taken = {item.text for item in parameters}
+    general = [Item(flag, "option", a.help or "") for a in arguments.general() for flag in a.option_strings]
+    return [*parameters, *(item for item in general if item.text not in taken)]
 
 
 def _value(flag: str, action: argparse.Action, written: str, source: Source) -> list[Item]:
@@ -182,4 +197,6 @@ _ARGUMENTS: dict[str, Callable[[str], list[Item]]] = {
     "bind": _types,
     "features": _features,
     "helper": _features,
+    "check": attach_points.events,
+    "tools": lambda written: [Item(each, "tool") for each in sorted(shelf.paths()) if each.startswith(written)],
 }

@@ -51,6 +51,7 @@ _BASE_WORDS = frozenset(
         "__wsum",
         "__sum16",
         "pt_regs",
+        "in6_addr",
         "BPF_F_CURRENT_CPU",
         "BPF_ANY",
         "BPF_NOEXIST",

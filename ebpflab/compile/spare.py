@@ -138,10 +138,10 @@ def close() -> None:
 def _forked() -> None:
     # A forked child leaves its parent's clangs alone. The lock may have been held by a thread that it has not.
     global _waiting, _lock
-    _waiting, _lock = None, threading.Lock()
-    for clang in list(_running):
+    for clang in list(_running):  # before the one that waits is forgotten: nothing else may hold it
         clang.disown()
     _running.clear()
+    _waiting, _lock = None, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forked)

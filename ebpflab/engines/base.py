@@ -131,6 +131,12 @@ class Handle(Protocol):
     def programs(self) -> Sequence[ProgramInfo]:
         """Every program, with counters as of now."""
 
+    def optional(self) -> Sequence[ProgramInfo]:
+        """The programs in sections that start with a question mark, which are left out unless chosen."""
+
+    def choose(self, programs: Sequence[str]) -> None:
+        """Take in optional programs, before load."""
+
     def maps(self) -> Sequence[MapInfo]:
         """Every map."""
 

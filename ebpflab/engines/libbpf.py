@@ -75,8 +75,8 @@ class LibbpfHandle:
             self._object: int | None = self._lib.bpf_object__open_mem(self._data, len(data), ct.byref(self._options))
         if not self._object:
             raise explain.open_failed(ct.get_errno(), lines)
-        programs = self._walk(self._lib.bpf_object__next_program, self._lib.bpf_program__name)
-        self._programs = {name: pointer for name, pointer in programs if self._is_loaded(pointer)}
+        self._all = dict(self._walk(self._lib.bpf_object__next_program, self._lib.bpf_program__name))
+        self._programs = {name: pointer for name, pointer in self._all.items() if self._is_loaded(pointer)}
         self._maps = {
             self._map_name(name, pointer): pointer
             for name, pointer in self._walk(self._lib.bpf_object__next_map, self._lib.bpf_map__name)
@@ -91,6 +91,18 @@ class LibbpfHandle:
         with self._lock:
             self._open()
             return [self._program_info(name, pointer) for name, pointer in self._programs.items()]
+
+    def optional(self) -> Sequence[ProgramInfo]:
+        """The programs in sections that start with a question mark, but those that were chosen."""
+        left = {name: pointer for name, pointer in self._all.items() if name not in self._programs}
+        infos = [ProgramInfo(n, self._section_of(p), self._lib.bpf_program__insn_cnt(p)) for n, p in left.items()]
+        return [info for info in infos if info.section != ".text"]
+
+    def choose(self, programs: Sequence[str]) -> None:
+        """Take in optional programs, before load."""
+        for name in programs:
+            self._lib.bpf_program__set_autoload(self._all[name], True)
+        self._programs = {name: pointer for name, pointer in self._all.items() if self._is_loaded(pointer)}
 
     def maps(self) -> Sequence[MapInfo]:
         """Every map, the sections of global variables included."""
@@ -170,6 +182,7 @@ class LibbpfHandle:
         A log that does not fit its buffer is cut, and says so at its end.
         """
         again = LibbpfHandle(self._file, self._name, self._targets)
+        again.choose([name for name in self._programs if name not in again._programs])
         again._event_maps.sizes.update(self._event_maps.sizes)
         try:
             for info in self.maps():
@@ -303,9 +316,12 @@ class LibbpfHandle:
 
     def _section(self, program: str) -> str:
         if program in self._programs:
-            section = str(self._lib.bpf_program__section_name(self._programs[program]).decode())
-            return self._sections.get(section, section)
+            return self._section_of(self._programs[program])
         return "struct_ops"  # such programs are attached by the map that holds them, under its name
+
+    def _section_of(self, pointer: int) -> str:
+        section = str(self._lib.bpf_program__section_name(pointer).decode())
+        return self._sections.get(section, section)
 
     def _program_info(self, name: str, pointer: int) -> ProgramInfo:
         section, insns = self._section(name), self._lib.bpf_program__insn_cnt(pointer)

@@ -33,6 +33,14 @@ class ReplayHandle:
         """Every program, with its counters as they were."""
         return self._programs
 
+    def optional(self) -> Sequence[ProgramInfo]:
+        """No program: a recording holds those that were loaded."""
+        return ()
+
+    def choose(self, programs: Sequence[str]) -> None:  # noqa: ARG002 - the interface's
+        """Raise: there is no optional program."""
+        refuse("take in another program")
+
     def maps(self) -> Sequence[MapInfo]:
         """No map: a recording holds what came through one."""
         return ()

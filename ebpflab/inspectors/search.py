@@ -156,6 +156,24 @@ def explain_missing(kind: str, target: str, netns: str = "") -> HookNotFoundErro
     return explain(target) if explain and target else None
 
 
+def missing(section: Section) -> str:
+    """Return why this machine cannot attach a program where its section says, or "" if nothing is known to be missing.
+
+    Raises
+    ------
+    KernelSupportError, PrivilegeError
+        That cannot be told: the names cannot be read.
+
+    Examples
+    --------
+    >>> missing(parse_section("tp/sched/sched_swich"))
+    "no tracepoint is called 'sched/sched_swich'"
+    """
+    lacks = facility(section.type.kind, section.prefix)
+    error = None if lacks else explain_missing(section.type.kind, section.target)
+    return lacks or (error.what if error else "")
+
+
 def suggest_target(section: Section, program: str) -> str:
     """Return what to write for a program whose section does not say where it is attached.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from IPython import display, get_ipython
@@ -15,6 +17,8 @@ from .. import error_page, formatting, options, questions, refusals
 from ..errors import CellError, EbpflabError, ToolMissingError
 from ..recording import fallback
 from ..similar import nearest
+from ..toolbox import answer, arguments
+from ..witnesses import command as checks
 from . import tracer
 from .live import Output
 
@@ -135,6 +139,27 @@ def _show(session: ebpflab.Session, asked: options.Options, output: Output) -> N
     output.end(session, "" if gone >= asked.seconds else cut)
 
 
+def _run(rest: str) -> None:
+    # A tool as a cell: its session in a variable of its name, and its picture when its time is over.
+    shell: Any = get_ipython()
+    try:
+        words = shlex.split(shell.var_expand(rest))  # --pid {child.pid}
+    except ValueError as error:
+        raise CellError(f"the line after %bpf run cannot be read: {error}", hint="check the quotes") from error
+    wanted = arguments.parse(words, "%bpf run", (("--as", {"dest": "variable", "metavar": "NAME", "help": _AS}),))
+    name = wanted.given.variable or wanted.tool.name
+    options.check_name(name)
+    asked, output = replace(wanted.options, name=name), Output(shell)
+    if asked.watch:
+        output.prepare()
+    session, _ = _loaded(asked, wanted.tool.name)
+    shell.user_ns[name] = session
+    _show(session, asked, output)
+    came = answer.counted(session) or any(events.counts()["received"] for events in session.streams.values())
+    if asked.seconds is not None and not asked.watch and came:
+        session.plot()
+
+
 def _show_played(session: ebpflab.Session, note: str, output: Output, *, watch: bool) -> None:
     if not watch:
         output.show(session, note)
@@ -175,6 +200,30 @@ class _Help:
         asked = questions.QUESTIONS.items()
         rows = [(f"%bpf {name} {question.example}", question.help) for name, question in asked]
         return [formatting.Table(("for example", "shows"), (*rows, *_OTHERS))]
+
+
+class _Whole:
+    # A frame whose texts are shown whole, where pandas cuts them at 50 letters.
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+
+    def __repr__(self) -> str:
+        return formatting.text(self._document())
+
+    def _repr_html_(self) -> str:
+        return formatting.html(self._document())
+
+    def _document(self) -> list[formatting.Part]:
+        return [formatting.Table(tuple(self._frame.columns), tuple(self._frame.itertuples(index=False, name=None)))]
+
+
+def _tools(rest: str) -> Any:
+    found = questions.ask("tools", rest)
+    if not hasattr(found, "columns") or found.empty:
+        return found
+    whole = found["ns"].astype(object)
+    return _Whole(found.assign(ns=whole.where(whole.notna(), None)).rename(columns={"ns": "ns a run"}))
 
 
 def _hooks(rest: str) -> Any:
@@ -245,7 +294,10 @@ def _stop(rest: str) -> Any:
     return ebpflab.sessions()
 
 
+_AS = "the variable that will hold the session (default: the tool's name)"
 _OTHERS = (
+    ("%bpf run opensnoop --for 5s", "runs a tool, and draws its answer; %bpf tools opensnoop shows its options"),
+    ("%bpf check sched:sched_process_exec -- ls", "one count by libbpf, BCC and bpftrace, side by side"),
     ("%bpf ps", "the live sessions"),
     ("%bpf stop [NAME]", "ends a session, or all of them"),
     ("%bpf log [NAME] [WORDS]", "the verifier's log of the last refusal, or of a session: its lines with these words"),
@@ -260,5 +312,8 @@ _COMMANDS: dict[str, Callable[[str], Any]] = {
     "ps": lambda rest: _alone("ps", rest, ebpflab.sessions),
     "stop": _stop,
     "log": _log,
+    "run": _run,
+    "tools": _tools,
+    "check": checks.ask,
     "doctor": lambda rest: _alone("doctor", rest, ebpflab.doctor),
 }

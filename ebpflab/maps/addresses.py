@@ -6,10 +6,11 @@ import ipaddress
 import sys
 from typing import Any
 
-from ..rules import ipv6_text
+from ..rules import ip_text, ipv6_text
 from ._values import misfit
 
 _MAC = 6
+_MAPPED = 96  # bits of ::ffff:0:0, below which IPv4 addresses lie
 _EXAMPLES = {4: "10.0.0.1", 16: "fe80::1", _MAC: "02:00:5e:10:00:01"}
 
 
@@ -22,7 +23,8 @@ class AddressNode:
         data = bytes(raw[at : at + self.size])
         if self.size == _MAC:
             return data.hex(":")
-        return ipv6_text(data) if self.size == 16 else str(ipaddress.ip_address(data))
+        text = ip_text if self.c_type == "ip_t" else ipv6_text
+        return text(data) if self.size == 16 else str(ipaddress.ip_address(data))
 
     def write(self, into: bytearray, at: int, value: Any, path: str) -> None:
         if isinstance(value, (bytes, bytearray)) and len(value) == self.size:
@@ -60,7 +62,9 @@ class PrefixNode:
 
     def read(self, raw: bytes, at: int) -> str:
         length = int.from_bytes(raw[at : at + 4], sys.byteorder)
-        return f"{ipaddress.ip_address(raw[at + 4 : at + self.size])}/{length}"
+        address = ipaddress.ip_address(bytes(raw[at + 4 : at + self.size]))
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) and length >= _MAPPED else None
+        return f"{mapped}/{length - _MAPPED}" if mapped else f"{address}/{length}"  # as it is written
 
     def write(self, into: bytearray, at: int, value: Any, path: str) -> None:
         into[at : at + self.size] = self._bytes(value, path)
@@ -73,7 +77,7 @@ class PrefixNode:
             data, length = packed_address(address, data_size), int(bits) if bits.isdigit() else 8 * data_size
             bad = bool(bits) and not bits.isdigit()
             if bits.isdigit() and data_size == 16 and ":" not in address:  # it lies in ::ffff:0:0/96
-                bad, length = length > 32, length + 96
+                bad, length = length > 32, length + _MAPPED
         elif isinstance(value, tuple) and len(value) == 2:
             length, data = value
             data, bad = packed_address(data, data_size) or data, not isinstance(length, int)

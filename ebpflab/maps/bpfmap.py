@@ -14,6 +14,7 @@ from ._descriptor import Descriptor
 from ._entries import Entries
 from ._refusals import cannot, refused
 from .facts import Facts
+from .pictures import MapPlots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,18 +212,18 @@ class BpfMap(MutableMapping[Any, Any]):
         """
         return histogram.frame(self._facts, self._entries())
 
-    def plot(self, *, units: str = "", key: Any = None, ax: Axes | None = None) -> Axes:
-        """Draw a map of log2 slots (see :meth:`hist`) as a histogram.
+    @property
+    def plot(self) -> MapPlots:
+        """The pictures of the map: ``plot()`` is its histogram, ``plot.top("comm")`` and others those of its frame.
 
-        Parameters
-        ----------
-        units
-            What was measured, such as ``us``; for the label.
-        key
-            The entry to draw; the default is the sum of all. Where the slot is in the key, it is left out.
-        ax
-            Where to draw; the default is a figure of its own.
+        Examples
+        --------
+        >>> s.maps["latency"].plot(units="us")
+        >>> s.maps["samples"].plot.flame(["user", "kernel"], weight="count")
         """
+        return MapPlots(self.df, self._histogram)
+
+    def _histogram(self, units: str, key: Any, ax: Axes | None) -> Axes:
         with contextlib.ExitStack() as held:
             only = None if key is None else self._encode_key(histogram.whole_key(self._facts, key), held)
         return histogram.plot(self._facts, self._entries(), units=units, key=only, ax=ax)

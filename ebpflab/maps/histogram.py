@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MapError
+from ..plots import style
 from . import table
 from ._entries import Entries
 from ._structs import StructNode
@@ -34,6 +35,7 @@ MOST_NUMBERS = 1025  # of a histogram of plain numbers, as in BCC's linear_index
 # BCC's types of values, and the slot of the values 0 and 1.
 _BCC = {"bcc_log2_t": 1, "bcc_log2_floor_t": 0, "bcc_linear_t": 0}
 _LINEAR = "bcc_linear_t"
+_NUMBERED = 24  # bars that have room for their number
 _WIDEST = 40  # characters of a bar of text
 _UNITS = ("", "K", "M", "G", "T", "P", "E")
 
@@ -256,8 +258,6 @@ def whole_key(facts: Facts, key: Any) -> Any:
 
 def plot(facts: Facts, entries: Entries, *, units: str, key: bytes | None, ax: Axes | None) -> Axes:
     """Draw the sum of all histograms of a map, or the one of a key."""
-    import matplotlib.pyplot as plt
-
     keys, found = counts(facts, entries)
     if key is not None:
         chosen = (keys == np.frombuffer(key, np.uint8)).all(axis=1)
@@ -270,13 +270,19 @@ def plot(facts: Facts, entries: Entries, *, units: str, key: bytes | None, ax: A
     places = np.arange(first, last + 1)
     slots = find(facts)
     assert slots is not None
-    if ax is None:
-        _, ax = plt.subplots()
-    ax.bar(places, row[first : last + 1], width=0.9)
+    ax = style.axes(ax)
+    name = f"{facts.name} ({units})" if units else facts.name
+    if not row.any():
+        return style.empty(ax, name, "nothing counted yet")
+    bars = ax.bar(places, row[first : last + 1], width=0.96, color=style.colours(1)[0])
+    if len(places) <= _NUMBERED:  # a bar of 3 among thousands cannot be seen, its number can
+        ax.bar_label(bars, fmt="{:,.0f}", fontsize="small", alpha=0.75)
     if not slots.linear:
         names = [short(1 << int(i)) if i else "0" for i in places]
-        ax.set_xticks(places, names, rotation=45 if len(places) > 12 else 0)
+        ax.set_xticks(places, names, rotation=45 if len(places) > _NUMBERED else 0)
     ax.set_xlabel(", ".join(filter(None, ["value" if slots.linear else "at least", units])))
     ax.set_ylabel("count")
-    ax.set_title(facts.name)
+    ax.set_ylim(0, float(row.max()) * 1.12)
+    style.thousands(ax.yaxis)
+    style.title(ax, name, f"{int(row.sum()):,} values")
     return ax

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import EbpflabError, MapError
+from ..plots import style
 from ..worker import Worker
 from ._entries import Entries
 
@@ -143,24 +144,26 @@ class Watch:
         ax
             Where to draw; the default is a figure of its own.
         """
-        import matplotlib.pyplot as plt
-
         frame = self.rate() if rate else self.df()
         numeric = self._numeric(frame)
         if not numeric or (column is not None and column not in numeric):
             raise MapError(f"{self.name} has no number {column or ''}", hint=f"it has {', '.join(numeric) or 'none'}")
         name = column or numeric[0]
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = style.axes(ax)
+        if not len(frame):
+            return style.empty(ax, self.name, "too few readings yet")
         keys = self._key_columns(frame)
         lines = list(frame.groupby(keys, observed=True, sort=False)) if keys else [((), frame)]
         lines.sort(key=lambda line: -float(line[1][name].max()))
         for key, line in lines[:_MOST_LINES]:
             ax.plot(line["time"], line[name], label=", ".join(map(str, key if isinstance(key, tuple) else (key,))))
+        times = frame["time"].astype("int64")
+        style.time_axis(ax, int(times.min()), int(times.max()))
+        style.thousands(ax.yaxis)
         ax.set_ylabel(f"{name} per second" if rate else name)
-        ax.set_title(self.name)
+        style.title(ax, self.name, f"{len(self):,} readings")
         if len(lines) > 1:
-            ax.legend()
+            style.legend(ax, *ax.get_legend_handles_labels())
         return ax
 
     def __repr__(self) -> str:

@@ -35,7 +35,7 @@ class Plots:
         self._frame, self._live = frame, live
 
     def __repr__(self) -> str:
-        names = [name for name in vars(type(self)) if not name.startswith("_")]
+        names = [name for name in vars(Plots) if not name.startswith("_")]
         return f"<plots of events: {', '.join(f'{name}()' for name in names)}>"
 
     def rate(

@@ -75,12 +75,35 @@ def private(parent: Path | None = None) -> Iterator[Cgroup]:
     top = mount_point()
     if top is None:
         pytest.skip("cgroup2 is mounted nowhere on this machine")
-    path = (parent or top) / f"ebpflab-test-{os.getpid()}-{next(_numbers)}"
+    with _directory(parent or top) as path:
+        yield Cgroup(path, f"/{path.relative_to(top)}")
+
+
+@contextlib.contextmanager
+def memory_limited(limit: int) -> Iterator[Path]:
+    """The directory of a new cgroup whose processes may have so many bytes, and no swap; of either version."""
+    first = Path("/sys/fs/cgroup/memory")
+    top = first if (first / "memory.limit_in_bytes").exists() else mount_point()
+    if top is None:
+        pytest.skip("no cgroups are mounted on this machine")
+    if top != first and os.environ.get("EBPFLAB_VM"):  # as systemd does elsewhere
+        (top / "cgroup.subtree_control").write_text("+memory")
+    values = {"limit_in_bytes": limit, "memsw.limit_in_bytes": limit} if top == first else {"max": limit, "swap.max": 0}
+    with _directory(top) as path:
+        for name, value in values.items():
+            if (path / f"memory.{name}").exists():  # swap may be left uncounted
+                (path / f"memory.{name}").write_text(str(value))
+        yield path
+
+
+@contextlib.contextmanager
+def _directory(parent: Path) -> Iterator[Path]:
+    path = parent / f"ebpflab-test-{os.getpid()}-{next(_numbers)}"
     reaper = subprocess.Popen(["/bin/sh", "-c", _REAPER, path], stdin=subprocess.PIPE, start_new_session=True)
     try:
         path.mkdir()
         try:
-            yield Cgroup(path, f"/{path.relative_to(top)}")
+            yield path
         finally:
             _empty(path)
     finally:

@@ -18,6 +18,7 @@ import objects
 import pytest
 from cgroups import group  # noqa: F401 (a fixture of many tests)
 from netns import netns, wire  # noqa: F401 (fixtures of many tests)
+from tool_runs import tool  # noqa: F401 (a fixture of many tests)
 
 import ebpflab
 

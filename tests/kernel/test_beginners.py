@@ -172,6 +172,14 @@ def test_a_function_that_nothing_runs_is_a_warning_of_the_session(load):
     assert "nothing runs it" in repr(session)
 
 
+def test_a_function_whose_section_is_in_a_macro_is_no_warning(load):
+    session = load(
+        '#define ON SEC("tp/syscalls/sys_enter_getppid") int\nON f(void *ctx) { return 0; }\n' + OPEN + "\treturn 0;\n}"
+    )
+    assert session.warnings == ()
+    assert "f" in session.programs["name"].tolist()
+
+
 def test_fields_and_labels_that_look_like_bpftrace_s_probes_are_c(load):
     flags = "struct flags {\n\tu32 usdt:1,\n\titer:2,\n\ttest:3;\n};\n"
     body = "\tu32 n = bpf_ktime_get_ns();\n\tif (n)\n\t\tgoto profile;\n\tn = 1;\nprofile:\n\treturn n;\n}"
@@ -182,3 +190,10 @@ def test_where_bpf_printk_writes_is_told_below_the_cell(load):
     session = load(OPEN + '\tbpf_printk("x");\n\treturn 0;\n}', attach=False)
     assert f"bpf_printk writes to {tracefs_root()}/trace_pipe" in repr(session)
     assert "trace_pipe" not in repr(load(OPEN + "\treturn 0; /* bpf_printk */\n}", attach=False))
+
+
+def test_the_macros_that_are_named_after_uprobes_are_there_whatever_the_age_of_libbpf(load):
+    enter = 'SEC("uprobe/libc.so.6:getppid") int BPF_UPROBE(on_call, long first) { return first & 1; }\n'
+    leave = 'SEC("uretprobe/libc.so.6:getppid") int BPF_URETPROBE(on_return, long got) { return got & 1; }\n'
+    session = load(enter + leave, attach=False)
+    assert session.programs["name"].tolist() == ["on_call", "on_return"]

@@ -347,7 +347,7 @@ def texts_of(notebook):
 
 
 def test_where_a_tool_is_missing_the_recorded_cell_is_replayed(shell, monkeypatch, tmp_path, capsys):
-    texts = texts_of(Path(__file__).parents[2] / "notebooks" / "02_three_ways.ipynb")
+    texts = texts_of(Path(__file__).parents[2] / "notebooks" / "16_three_ways.ipynb")
     monkeypatch.setenv("EBPFLAB_LIBBCC", str(tmp_path / "libbcc.so"))
     with monkeypatch.context() as without:
         without.setattr(os, "environ", {**os.environ, "PATH": str(tmp_path)})

@@ -542,6 +542,15 @@ def test_helpers_are_offered_to_the_question_about_them():
     assert all(name.startswith("bpf_ringb") for name in offered("%bpf helper bpf_ringb|", "HERE"))
 
 
+def test_tools_and_their_parameters_are_offered_on_the_line_that_runs_one():
+    assert "opensnoop" in offered("%bpf run open|", "HERE")
+    found = offered("%bpf run opensnoop --|", "HERE")
+    assert {"--only-failed", "--pid", "--for"} <= set(found)
+    assert "--engine" not in found
+    assert offered("%bpf tools opensn|", "HERE") == ["opensnoop"]
+    assert offered("%bpf check sched:sched_swi|", "HERE") == ["sched:sched_switch"]
+
+
 def test_members_of_a_kernel_struct_are_offered_and_explained_in_its_initialiser():
     written = 'SEC(".struct_ops") struct tcp_congestion_ops own = { .ini|t = (void *)1 };'
     assert offered(written, "%%bpf\nHERE") == ["init"]

@@ -160,6 +160,7 @@ def test_rates_are_differences_by_seconds(session):
     assert second[3] == pytest.approx(-4 / (times[2] - times[1]).total_seconds())
     axes = watch.plot(rate=True)
     assert {line.get_label() for line in axes.lines} == {"1", "3"}
+    assert axes.get_xlabel().split(" since ")[0] in ("s", "ms")  # times that short are told from the first
     mpl.pyplot.close(axes.figure)
 
 

@@ -47,6 +47,13 @@ OPENER = """
 CLOCK_ERROR = 1_000_000  # ns
 
 
+def test_the_counts_of_instructions_are_the_kernels_as_soon_as_it_is_loaded(load):
+    session = load(cells.GETPPID, attach=False)
+    shown = [p.insns for p in session._programs]
+    assert session.programs["insns"].tolist() == shown
+    assert f"{sum(shown)} instructions" in session.stages["detail"].tolist()
+
+
 def test_a_frame_holds_exactly_the_97_files_that_a_process_opened(load, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     kinds = ("f{}", "a-rather-longer-name-of-a-file-{}.txt", "größe-naïve-日本語-{}", "x" * 60 + "-{}")

@@ -110,3 +110,9 @@ def test_a_packet_shorter_than_an_ethernet_header_is_explained(load):
     with pytest.raises(LoadError) as caught:
         session.test_run("xdp_filter", data=b"short")
     assert "at least 14 bytes" in caught.value.hint
+
+
+@pytest.mark.parametrize("nothing", [[], b"", None])
+def test_a_context_of_no_bytes_is_none(load, nothing):
+    session = load('SEC("raw_tp/sys_enter") int h(void *ctx) { return 23; }', attach=False)
+    assert session.test_run(ctx=nothing).retval == 23

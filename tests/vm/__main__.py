@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import VmError, host, image, kernels, suite, warm_bcc
+from . import VmError, host, image, kernels, suite, warm_bcc, warm_tools
 from .machine import Job, Machine, run, saved_state
 from .warm import warm
 
@@ -117,6 +117,8 @@ def _fill_cache(machine: Machine, folder: Path, command: Sequence[str]) -> None:
     done = warm(machine, folder, command)
     if warm_bcc.wanted(command):
         done.add(warm_bcc.warm(machine, folder))
+    if warm_tools.wanted(command):
+        done.add(warm_tools.warm(machine, folder))
     _say(
         f"{machine.image.version}: {len(done.compiled)} cells compiled on the host, {len(done.cached)} were there "
         f"({time.monotonic() - started:.1f} s)"

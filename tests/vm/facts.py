@@ -78,6 +78,8 @@ def _ask(machine: Machine, folder: Path) -> None:
 def _complete(folder: Path, image: Image) -> None:
     # What stands beside the kernel in its packages, and the older place of tracefs.
     config = image.folder / f"tree/boot/config-{image.version}"
+    if not config.exists():  # Debian's packages of Linux 7.3 have it beside the modules
+        config = image.folder / f"tree/usr/lib/modules/{image.version}/config"
     (folder / "config.gz").write_bytes(gzip.compress(config.read_bytes()))
     (folder / "debug/tracing").symlink_to("/sys/kernel/tracing")
     (folder / "version").write_text(image.version)

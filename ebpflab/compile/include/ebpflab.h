@@ -20,6 +20,12 @@ typedef __s64 ktime_t;
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 
+/* Since libbpf 1.2: BPF_KPROBE under the names that suit user space. */
+#ifndef BPF_UPROBE
+#define BPF_UPROBE(name, args...) BPF_KPROBE(name, ##args)
+#define BPF_URETPROBE(name, args...) BPF_KRETPROBE(name, ##args)
+#endif
+
 /*
  * Typedefs that say what a number is; a record's member of such a type is shown as what it means. A cell that
  * defines one of these names itself keeps its own. ktime_t is the kernel's: nanoseconds since boot, as
@@ -28,6 +34,7 @@ typedef __s64 ktime_t;
 typedef __u64 duration_t;      /* nanoseconds                                      0 days 00:00:00.000012 */
 typedef __be32 ipv4_t;         /* as packets and sockets have it (network order)   10.0.0.1               */
 typedef __u8 ipv6_t[16];       /* the same: memcpy() it                            2001:db8::1            */
+typedef struct in6_addr ip_t;  /* either, IPv4 as ::ffff:10.0.0.1: assign it whole  10.0.0.1               */
 typedef __u8 mac_t[6];         /* as in struct ethhdr: memcpy() it                 02:00:5e:10:00:01      */
 typedef __be16 port_t;         /* network order; skc_num and sk_num are not        443                    */
 typedef __s32 errno_t;         /* -ENOENT or ENOENT; 0 is OK                       ENOENT                 */
